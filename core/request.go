@@ -1,0 +1,294 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"sipr/core/clock"
+	"sipr/core/sipmsg"
+)
+
+func equalFold[A, B ~string | ~[]byte](a A, b B) bool { return sipmsg.EqualFold(a, b) }
+
+// Engine is what a Request needs of the engine that made it.
+type Engine interface {
+	Network() Network
+	// Wait runs f, which may block, after the worker has handed its socket
+	// and the rest of its batch to another one. See Request.Wait.
+	Wait(r *Request, what string, f func(context.Context) error) error
+	// RunRoute runs a named route of the script that the request is pinned
+	// to.
+	RunRoute(r *Request, kind RouteKind, name string) error
+	// IsMyself tells whether a host and port (0: none written) are this
+	// router's own.
+	IsMyself(host []byte, port uint16) bool
+	// ReplyTag appends the To tag of this router's stateless replies to r: a
+	// function of the request, so that a retransmission gets the same
+	// (RFC 3261 §8.2.7).
+	ReplyTag(dst []byte, r *Request) []byte
+	// Final tells the observers of a final response to a server transaction.
+	Final(e *FinalEvent)
+	// Retain keeps r beyond the run that it is in; who calls it must call
+	// Release once.
+	Retain(r *Request)
+	Release(r *Request)
+	// Resolve finds where a URI leads; it may wait (RFC 3263).
+	Resolve(r *Request, uri *sipmsg.URI, prefer *Socket) (Flow, error)
+}
+
+// Target is one place that a request may go to: a member of the destination
+// set (RFC 3261 §16.5).
+type Target struct {
+	// URI is the Request-URI; nil for the request's own.
+	URI []byte
+	// NextHop is the URI to send to instead of URI's (SER's dst_uri), or nil.
+	NextHop []byte
+	// Path is the value of a Route header field to insert, or nil (RFC 3327).
+	Path []byte
+	// Flow, if valid, is the only way to go, whatever the URIs say.
+	Flow Flow
+	// Q is the preference in thousandths, 1000 if none was given.
+	Q int
+}
+
+// Identity is who a request was proven to come from.
+type Identity struct {
+	// Known tells whether credentials were checked and right.
+	Known bool
+	// User and Realm are the credentials' names; UID and DID the database's.
+	User, Realm, UID, DID string
+}
+
+// Transaction is the server transaction of a request; module tm implements it.
+type Transaction interface {
+	// Reply sends a response through the transaction.
+	Reply(r *Request, a *Answer) error
+}
+
+// Answer is a response to send. Its slices are used until the call returns.
+type Answer struct {
+	Code   int
+	Reason string
+	// Headers is whole header lines, each with its CRLF.
+	Headers []byte
+	// ToTag overrides the tag that the router chooses.
+	ToTag       []byte
+	ContentType string
+	Body        []byte
+}
+
+// FinalEvent is a final response to a server transaction, told just before it
+// is sent.
+type FinalEvent struct {
+	Request *Request
+	Code    int
+	Reason  []byte
+	// Reply is the response received from downstream, nil for our own.
+	Reply *sipmsg.Message
+	Now   clock.Time
+}
+
+// Request is a request on its way through the router, with all that modules and
+// the script have learned of it. One goroutine owns it at a time. tm keeps it as
+// long as its transaction lives, so failure and reply routes see the same
+// attributes.
+type Request struct {
+	Engine Engine
+	// Msg is the request.
+	Msg *sipmsg.Message
+	// Reply is the response that a reply route looks at, or the best one in a
+	// failure route; else nil.
+	Reply *sipmsg.Message
+	// Flow is the way the request came. Dst is the local address it was sent
+	// to.
+	Flow Flow
+	// Now is when the request was received.
+	Now clock.Time
+	// Out sends on behalf of the goroutine that owns the request now. Fetch it
+	// anew after anything that may have waited.
+	Out Sender
+	// Route is the kind of route that is running.
+	Route RouteKind
+
+	Attrs Attrs
+	Auth  Identity
+	// Trusted says that the source is one of the operator's own
+	// (allow_source_address).
+	Trusted bool
+	// InDialog says that loose_route has found this request to belong to a
+	// dialog that was set up through this router.
+	InDialog bool
+	// Main is the destination that belongs to the Request-URI itself: its
+	// URI stays nil. Targets are the further ones.
+	Main    Target
+	Targets []Target
+	// Top is header lines that go before all others when the request is sent
+	// on (Record-Route).
+	Top []byte
+	// ReplyHeaders is header lines that this router's own responses carry
+	// (append_to_reply).
+	ReplyHeaders []byte
+	// Tx is the server transaction, nil while there is none.
+	Tx Transaction
+	// OnFailure, OnBranch and OnReply name routes for a transaction that the
+	// script is about to make.
+	OnFailure, OnBranch, OnReply string
+	// FRTimer and FRInvTimer, if not 0, are the transaction's final response
+	// timers in nanoseconds.
+	FRTimer, FRInvTimer int64
+	// Script is the generation of the script that the request is pinned to.
+	Script any
+	// Flags are the script's own (setflag).
+	Flags uint32
+
+	decided bool
+	arena   []byte
+	engine  engineState
+}
+
+// engineState is what the engine keeps with a request.
+type engineState struct {
+	Refs   int32
+	Worker any
+	Buffer any
+}
+
+// EngineState returns the engine's own fields; nobody else may use them.
+func (r *Request) EngineState() *engineState { return &r.engine }
+
+// Reset makes r ready for another request; its memory is kept.
+func (r *Request) Reset() {
+	msg, targets, top, reply, arena, attrs := r.Msg, r.Targets[:0], r.Top[:0], r.ReplyHeaders[:0], r.arena[:0], r.Attrs
+	attrs.Reset()
+	*r = Request{Msg: msg, Targets: targets, Top: top, ReplyHeaders: reply, arena: arena, Attrs: attrs}
+}
+
+// Message returns what selects such as @from look at: the response in a reply
+// route, else the request.
+func (r *Request) Message() *sipmsg.Message {
+	if r.Route == ReplyRoute && r.Reply != nil {
+		return r.Reply
+	}
+	return r.Msg
+}
+
+// Keep copies text into memory that lives as long as r.
+func (r *Request) Keep(b []byte) []byte {
+	if b == nil {
+		return nil
+	}
+	start := len(r.arena)
+	r.arena = append(r.arena, b...)
+	return r.arena[start:len(r.arena):len(r.arena)]
+}
+
+// Decide notes that the script has decided what happens to the request, so
+// that its end is no mistake.
+func (r *Request) Decide() { r.decided = true }
+
+// Decided tells whether Decide was called since the last Undecide.
+func (r *Request) Decided() bool { return r.decided }
+
+// Undecide is called before a route runs.
+func (r *Request) Undecide() { r.decided = false }
+
+// Source returns the address that the request came from.
+func (r *Request) Source() netip.AddrPort { return r.Flow.Remote }
+
+// ErrAck says that an ACK cannot be answered.
+var ErrAck = errors.New("an ACK is never answered")
+
+// Answer sends a response: through the transaction if there is one, else
+// statelessly. Sending a final response is a decision.
+func (r *Request) Answer(a *Answer) error {
+	if a.Code >= 200 {
+		r.Decide()
+	}
+	if r.Msg.Method == sipmsg.ACK {
+		return ErrAck
+	}
+	if r.Tx != nil {
+		return r.Tx.Reply(r, a)
+	}
+	return r.AnswerStateless(a)
+}
+
+// AnswerStateless sends a response without a transaction (SER's sl_reply).
+func (r *Request) AnswerStateless(a *Answer) error {
+	if a.Code >= 200 {
+		r.Decide()
+	}
+	if r.Msg.Method == sipmsg.ACK {
+		return ErrAck
+	}
+	tag := a.ToTag
+	if len(tag) == 0 && a.Code != 100 {
+		var tmp [40]byte
+		tag = r.Engine.ReplyTag(tmp[:0], r)
+	}
+	msg := r.AppendAnswer(r.Out.Buffer(), a, tag)
+	return r.Out.Send(r.ReplyFlow(), msg)
+}
+
+// AppendAnswer appends a response to dst.
+func (r *Request) AppendAnswer(dst []byte, a *Answer, tag []byte) []byte {
+	reply := sipmsg.Reply{
+		Code: a.Code, Reason: a.Reason, ToTag: tag, Headers: a.Headers,
+		ContentType: a.ContentType, Body: a.Body,
+		RecordRoute: a.Code > 100 && a.Code < 300,
+	}
+	if len(r.ReplyHeaders) > 0 && a.Code != 100 {
+		r.ReplyHeaders = append(r.ReplyHeaders, a.Headers...)
+		reply.Headers = r.ReplyHeaders
+		defer func() { r.ReplyHeaders = r.ReplyHeaders[:len(r.ReplyHeaders)-len(a.Headers)] }()
+	}
+	return r.Msg.AppendReply(dst, &reply)
+}
+
+// AnswerWith is Answer with a code and a reason only.
+func (r *Request) AnswerWith(code int, reason string) error {
+	return r.Answer(&Answer{Code: code, Reason: reason})
+}
+
+// AddReplyHeader makes this router's responses to r carry a header field.
+func (r *Request) AddReplyHeader(name, value []byte) {
+	r.ReplyHeaders = append(append(append(append(r.ReplyHeaders, name...), ": "...), value...), "\r\n"...)
+}
+
+// ReplyFlow returns the way that a response to r goes: back over the same
+// connection, or to the address that the request came from, at the port of the
+// topmost Via unless rport asks for the source port (RFC 3261 §18.2.2, RFC
+// 3581). maddr is not followed: it would let anybody send our responses
+// anywhere.
+func (r *Request) ReplyFlow() Flow {
+	f := r.Flow
+	if f.Proto() != UDP {
+		return f
+	}
+	if v, err := r.Msg.Via(); err == nil && !v.HasRPort {
+		port := v.Port
+		if port == 0 {
+			port = 5060
+		}
+		f.Remote = netip.AddrPortFrom(f.Remote.Addr(), port)
+	}
+	return f
+}
+
+// Wait runs f, which may block on a database, the DNS or a program, without
+// holding up other messages. Slices of the message stay valid; r.Out may be
+// another one afterwards. what names the wait in log lines. ctx carries the
+// deadline.
+func (r *Request) Wait(what string, f func(ctx context.Context) error) error {
+	return r.Engine.Wait(r, what, f)
+}
+
+// AddTarget adds a destination. Its slices must live as long as r; see Keep.
+func (r *Request) AddTarget(t Target) { r.Targets = append(r.Targets, t) }
+
+// ClearTargets forgets every destination but the Request-URI.
+func (r *Request) ClearTargets() {
+	r.Targets = r.Targets[:0]
+	r.Main = Target{}
+}

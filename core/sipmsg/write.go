@@ -1,0 +1,233 @@
+package sipmsg
+
+// appendUint appends n in decimal digits.
+func appendUint(dst []byte, n uint64) []byte {
+	var tmp [20]byte
+	i := len(tmp)
+	for {
+		i--
+		tmp[i] = byte('0' + n%10)
+		n /= 10
+		if n == 0 {
+			return append(dst, tmp[i:]...)
+		}
+	}
+}
+
+// appendRange appends the received bytes from from to to with the edits that
+// lie in them; edits at to itself are included if inclusive.
+func (m *Message) appendRange(dst []byte, from, to uint16, inclusive bool) []byte {
+	at := from
+	for i := range m.edits {
+		e := &m.edits[i]
+		if e.at < from {
+			continue
+		}
+		if e.at > to || e.at == to && !inclusive {
+			break
+		}
+		dst = append(dst, m.buf[at:e.at]...)
+		dst = append(dst, m.arena[e.lo:e.hi]...)
+		at = e.at + e.del
+	}
+	if at < to {
+		dst = append(dst, m.buf[at:to]...)
+	}
+	return dst
+}
+
+// Forward is what a proxy adds to a request that it sends on.
+type Forward struct {
+	// URI is the Request-URI; nil for the message's own.
+	URI []byte
+	// Top is whole header lines that go before all others: Via first, then
+	// Record-Route and Route.
+	Top []byte
+	// MaxForwards is the value to send (RFC 3261 §16.6 step 3); a request
+	// without the header field gets one.
+	MaxForwards int
+}
+
+// AppendForward appends the request as it is sent on.
+func (m *Message) AppendForward(dst []byte, f *Forward) []byte {
+	uri := f.URI
+	if uri == nil {
+		uri = m.RURIText()
+	}
+	dst = append(dst, m.MethodText()...)
+	dst = append(dst, ' ')
+	dst = append(dst, uri...)
+	dst = append(dst, " SIP/2.0\r\n"...)
+	dst = append(dst, f.Top...)
+	at := m.hdrStart
+	if i := m.First(HMaxForwards); i >= 0 && m.hdrs[i].flags&(hArena|hValue) == 0 {
+		h := &m.hdrs[i]
+		dst = m.appendRange(dst, at, h.value.off, true)
+		dst = appendUint(dst, uint64(f.MaxForwards))
+		at = h.value.end
+	} else if i < 0 {
+		dst = append(dst, "Max-Forwards: "...)
+		dst = appendUint(dst, uint64(f.MaxForwards))
+		dst = append(dst, "\r\n"...)
+	}
+	return m.appendRest(dst, at)
+}
+
+// AppendTo appends the message with its edits and nothing else.
+func (m *Message) AppendTo(dst []byte) []byte {
+	if m.IsRequest() && m.hasURI {
+		dst = append(dst, m.MethodText()...)
+		dst = append(dst, ' ')
+		dst = append(dst, m.RURIText()...)
+		dst = append(dst, " SIP/2.0\r\n"...)
+	} else {
+		dst = append(dst, m.buf[m.start:m.hdrStart]...)
+	}
+	return m.appendRest(dst, m.hdrStart)
+}
+
+// appendRest appends the header fields from offset at on, and the body.
+func (m *Message) appendRest(dst []byte, at uint16) []byte {
+	if !m.hasBody {
+		dst = m.appendRange(dst, at, m.hdrEnd, true)
+		if m.contentLength < 0 { // a stream could not frame it (§18.3)
+			dst = append(dst, "Content-Length: "...)
+			dst = appendUint(dst, uint64(m.body.end-m.body.off))
+			dst = append(dst, "\r\n"...)
+		}
+		dst = append(dst, "\r\n"...)
+		return append(dst, m.buf[m.body.off:m.body.end]...)
+	}
+	body := m.Body()
+	if i := m.First(HContentLength); i >= 0 && m.hdrs[i].flags&(hArena|hValue) == 0 && m.hdrs[i].value.off >= at {
+		h := &m.hdrs[i]
+		dst = m.appendRange(dst, at, h.value.off, true)
+		dst = appendUint(dst, uint64(len(body)))
+		dst = m.appendRange(dst, h.value.end, m.hdrEnd, true)
+	} else {
+		dst = m.appendRange(dst, at, m.hdrEnd, true)
+		dst = append(dst, "Content-Length: "...)
+		dst = appendUint(dst, uint64(len(body)))
+		dst = append(dst, "\r\n"...)
+	}
+	dst = append(dst, "\r\n"...)
+	return append(dst, body...)
+}
+
+// Reply is a response to be made from a request.
+type Reply struct {
+	Code   int
+	Reason string
+	// ToTag is added to To where the request had none; it must be empty for
+	// 100 (RFC 3261 §8.2.6.2).
+	ToTag []byte
+	// Headers is whole header lines that follow the copied ones.
+	Headers []byte
+	// RecordRoute copies the request's Record-Route header fields, as a
+	// response that creates a dialog must (§12.1.1).
+	RecordRoute bool
+	ContentType string
+	Body        []byte
+}
+
+// AppendReply appends a response to the request (RFC 3261 §8.2.6).
+func (m *Message) AppendReply(dst []byte, r *Reply) []byte {
+	dst = append(dst, "SIP/2.0 "...)
+	dst = appendUint(dst, uint64(r.Code))
+	dst = append(dst, ' ')
+	dst = append(dst, r.Reason...)
+	dst = append(dst, "\r\n"...)
+	for i := range m.hdrs {
+		h := &m.hdrs[i]
+		if h.flags&hArena != 0 {
+			continue
+		}
+		switch h.ID {
+		case HVia:
+			dst = append(dst, m.buf[h.name.off:h.value.off]...)
+			dst = m.appendRange(dst, h.value.off, h.end, false)
+		case HFrom, HCallID, HCSeq:
+			dst = append(dst, m.buf[h.name.off:h.end]...)
+		case HTo:
+			if len(r.ToTag) == 0 || m.receivedToTag(h) {
+				dst = append(dst, m.buf[h.name.off:h.end]...)
+				break
+			}
+			end := h.value.end
+			if h.flags&hValue != 0 {
+				end = h.end - 2
+			}
+			dst = append(dst, m.buf[h.name.off:end]...)
+			dst = append(dst, ";tag="...)
+			dst = append(dst, r.ToTag...)
+			dst = append(dst, "\r\n"...)
+		case HTimestamp:
+			if r.Code == 100 {
+				dst = append(dst, m.buf[h.name.off:h.end]...)
+			}
+		case HRecordRoute:
+			if r.RecordRoute {
+				dst = append(dst, m.buf[h.name.off:h.end]...)
+			}
+		}
+	}
+	dst = append(dst, r.Headers...)
+	if len(r.ContentType) > 0 {
+		dst = append(dst, "Content-Type: "...)
+		dst = append(dst, r.ContentType...)
+		dst = append(dst, "\r\n"...)
+	}
+	dst = append(dst, "Content-Length: "...)
+	dst = appendUint(dst, uint64(len(r.Body)))
+	dst = append(dst, "\r\n\r\n"...)
+	return append(dst, r.Body...)
+}
+
+// receivedToTag tells whether To had a tag when it was received.
+func (m *Message) receivedToTag(h *Header) bool {
+	if h.flags&hValue == 0 {
+		return m.ToTag() != nil
+	}
+	v := m.buf[h.name.end:h.end]
+	n, err := ParseNameAddr(Trim(Trim(v)[1:]))
+	if err != nil {
+		return true
+	}
+	_, ok := n.Param("tag")
+	return ok
+}
+
+// AppendHop appends an ACK to a non-2xx final response (RFC 3261 §17.1.1.3) or
+// a CANCEL (§9.1) for the request m, which must be the request as it was sent
+// on: same Request-URI, topmost Via, From, Call-ID, CSeq number and Route. to
+// is the To value of the response for an ACK, nil for a CANCEL.
+func (m *Message) AppendHop(dst []byte, method string, to []byte) []byte {
+	dst = append(dst, method...)
+	dst = append(dst, ' ')
+	dst = append(dst, m.RURIText()...)
+	dst = append(dst, " SIP/2.0\r\nVia: "...)
+	via, _ := NextValue(m.Get(HVia))
+	dst = append(dst, via...)
+	dst = append(dst, "\r\nMax-Forwards: 70\r\n"...)
+	for i := range m.hdrs {
+		h := &m.hdrs[i]
+		switch h.ID {
+		case HFrom, HCallID, HRoute:
+			dst = append(dst, m.buf[h.name.off:h.end]...)
+		case HTo:
+			if to == nil {
+				dst = append(dst, m.buf[h.name.off:h.end]...)
+				break
+			}
+			dst = append(dst, "To: "...)
+			dst = append(dst, to...)
+			dst = append(dst, "\r\n"...)
+		}
+	}
+	dst = append(dst, "CSeq: "...)
+	n, _, _ := m.CSeq()
+	dst = appendUint(dst, uint64(n))
+	dst = append(dst, ' ')
+	dst = append(dst, method...)
+	return append(dst, "\r\nContent-Length: 0\r\n\r\n"...)
+}
