@@ -99,13 +99,12 @@ func ParseAttrRef(s string) (AttrRef, error) {
 
 // ParseAttrGroup compiles "$f", "$fd", "$tu", "$g" … in any letter case.
 func ParseAttrGroup(s string) (Track, Class, error) {
-	bad := fmt.Errorf("%q is not a group of attributes: $f, $fr, $fu, $fd, $t, $tr, $tu, $td or $g is expected", s)
 	g := strings.ToLower(strings.TrimPrefix(s, "$"))
 	if g == "g" || g == "gf" || g == "gt" {
 		return FromTrack, GlobalClass, nil
 	}
 	if g == "" || len(g) > 2 {
-		return 0, 0, bad
+		return 0, 0, badAttrGroup(s)
 	}
 	var t Track
 	switch g[0] {
@@ -113,7 +112,7 @@ func ParseAttrGroup(s string) (Track, Class, error) {
 	case 't':
 		t = ToTrack
 	default:
-		return 0, 0, bad
+		return 0, 0, badAttrGroup(s)
 	}
 	if len(g) == 1 {
 		return t, AnyClass, nil
@@ -126,7 +125,11 @@ func ParseAttrGroup(s string) (Track, Class, error) {
 	case 'd':
 		return t, DomainClass, nil
 	}
-	return 0, 0, bad
+	return 0, 0, badAttrGroup(s)
+}
+
+func badAttrGroup(s string) error {
+	return fmt.Errorf("%q is not a group of attributes: $f, $fr, $fu, $fd, $t, $tr, $tu, $td or $g is expected", s)
 }
 
 type ownAttr struct {

@@ -33,6 +33,8 @@ type Engine interface {
 	// Release once.
 	Retain(r *Request)
 	Release(r *Request)
+	// Forward sends r to a target without a transaction (RFC 3261 §16.11).
+	Forward(r *Request, t *Target) error
 	// Resolve finds where a URI leads; it may wait (RFC 3263).
 	Resolve(r *Request, uri *sipmsg.URI, prefer *Socket) (Flow, error)
 }
@@ -64,6 +66,13 @@ type Identity struct {
 type Transaction interface {
 	// Reply sends a response through the transaction.
 	Reply(r *Request, a *Answer) error
+	// Leave is called by the engine when a run of the script on the
+	// transaction's request has ended and the request has moved to memory of
+	// its own: from now on the transaction may be handled by others.
+	Leave(r *Request)
+	// Woken is called when a wait of the request has ended, before its run
+	// goes on.
+	Woken(r *Request)
 }
 
 // Answer is a response to send. Its slices are used until the call returns.
@@ -86,6 +95,8 @@ type FinalEvent struct {
 	Reason  []byte
 	// Reply is the response received from downstream, nil for our own.
 	Reply *sipmsg.Message
+	// ToTag is the To tag of a response of our own.
+	ToTag []byte
 	Now   clock.Time
 }
 
@@ -123,12 +134,18 @@ type Request struct {
 	// URI stays nil. Targets are the further ones.
 	Main    Target
 	Targets []Target
-	// Top is header lines that go before all others when the request is sent
-	// on (Record-Route).
-	Top []byte
+	// RecordRoute, if set, appends the Record-Route lines for a branch that
+	// leaves over out; RRParams is what the script adds to them.
+	RecordRoute func(dst []byte, r *Request, out *Socket) []byte
+	RRParams    []byte
+	// RouteParams is the parameters of our own Route that was removed.
+	RouteParams []byte
 	// ReplyHeaders is header lines that this router's own responses carry
 	// (append_to_reply).
 	ReplyHeaders []byte
+	// Dropped says that drop was called in a reply or branch route: the
+	// provisional response, or the branch, does not leave.
+	Dropped bool
 	// Tx is the server transaction, nil while there is none.
 	Tx Transaction
 	// OnFailure, OnBranch and OnReply name routes for a transaction that the
@@ -150,8 +167,8 @@ type Request struct {
 // engineState is what the engine keeps with a request.
 type engineState struct {
 	Refs   int32
-	Worker any
-	Buffer any
+	Buffer any    // the receive buffer that the message was left in, if any
+	Small  []byte // memory for a message that is kept; it stays with r
 }
 
 // EngineState returns the engine's own fields; nobody else may use them.
@@ -159,9 +176,11 @@ func (r *Request) EngineState() *engineState { return &r.engine }
 
 // Reset makes r ready for another request; its memory is kept.
 func (r *Request) Reset() {
-	msg, targets, top, reply, arena, attrs := r.Msg, r.Targets[:0], r.Top[:0], r.ReplyHeaders[:0], r.arena[:0], r.Attrs
+	msg, targets, rr, reply, arena, attrs := r.Msg, r.Targets[:0], r.RRParams[:0], r.ReplyHeaders[:0], r.arena[:0], r.Attrs
 	attrs.Reset()
-	*r = Request{Msg: msg, Targets: targets, Top: top, ReplyHeaders: reply, arena: arena, Attrs: attrs}
+	small := r.engine.Small
+	*r = Request{Msg: msg, Targets: targets, RRParams: rr, ReplyHeaders: reply, arena: arena, Attrs: attrs}
+	r.engine.Small = small
 }
 
 // Message returns what selects such as @from look at: the response in a reply

@@ -1,9 +1,32 @@
 // Package modules lists the modules that this sipr is built with.
 package modules
 
-import "sipr/core"
+import (
+	"sipr/core"
+	"sipr/core/database"
+	"sipr/modules/acc"
+	"sipr/modules/auth"
+	"sipr/modules/domain"
+	"sipr/modules/gateway"
+	"sipr/modules/permissions"
+	"sipr/modules/registrar"
+	"sipr/modules/rr"
+	"sipr/modules/tm"
+	"sipr/modules/users"
+)
 
-// All returns a constructor for each module, by nothing but this list.
+// All returns a constructor for each module. It is the only list of them.
 func All() []func() core.Module {
-	return nil
+	return []func() core.Module{
+		tm.New, rr.New, domain.New, users.New, auth.New, permissions.New,
+		registrar.New, gateway.New, acc.New,
+	}
+}
+
+// Migrations returns the schemas of the modules that have tables.
+func Migrations() []database.Migrations {
+	return []database.Migrations{
+		domain.Migrations(), users.Migrations(), auth.Migrations(), permissions.Migrations(),
+		registrar.Migrations(), gateway.Migrations(), acc.Migrations(),
+	}
 }

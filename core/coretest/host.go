@@ -325,6 +325,20 @@ func (h *Host) Retain(*core.Request) {}
 // Release implements core.Engine.
 func (h *Host) Release(*core.Request) {}
 
+// Forward implements core.Engine.
+func (h *Host) Forward(r *core.Request, t *core.Target) error {
+	hop, err := r.HopFor(t)
+	if err != nil {
+		return err
+	}
+	if !hop.Flow.Valid() {
+		if hop.Flow, err = h.Resolve(r, &hop.Next, nil); err != nil {
+			return err
+		}
+	}
+	return r.Out.Send(hop.Flow, r.AppendBranch(r.Out.Buffer(), &hop, t, []byte("z9hG4bKstateless"), nil))
+}
+
 // Resolve implements core.Engine for IP addresses.
 func (h *Host) Resolve(_ *core.Request, u *sipmsg.URI, _ *core.Socket) (core.Flow, error) {
 	ip, ok := sipmsg.ParseIP(u.Host)

@@ -76,7 +76,7 @@ func (m *Message) Check() *Problem {
 	if _, err := m.ToURI(); err != nil {
 		return problemToURI
 	}
-	if id := m.CallID(); len(id) == 0 || bytes.IndexByte(id, ' ') >= 0 || bytes.IndexByte(id, '\n') >= 0 {
+	if id := m.CallID(); len(id) == 0 || !visible(id) {
 		return problemCallID
 	}
 	_, method, err := m.CSeq()
@@ -107,6 +107,16 @@ func (m *Message) checkRequest(cseqMethod []byte) *Problem {
 		}
 	}
 	return nil
+}
+
+// visible tells whether b is free of white space and control characters.
+func visible(b []byte) bool {
+	for _, c := range b {
+		if c <= ' ' || c == 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // onlyQuotedNULs tells whether every NUL in the header section is escaped by a

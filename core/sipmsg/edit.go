@@ -2,9 +2,10 @@ package sipmsg
 
 // edit replaces del received bytes at offset at by text from the arena. A
 // message's edits are sorted by at; insertions at one place stay in the order
-// in which they were made.
+// in which they were made, and go before what is deleted there.
 type edit struct {
 	at, del uint16
+	hdr     int16 // the header field that the text adds or gives a value, or -1
 	lo, hi  uint32
 }
 
@@ -23,7 +24,7 @@ func (m *Message) Room(n int) bool { return len(m.arena)+n <= MaxSize }
 
 // splice records that del bytes at at are replaced by arena[lo:hi]. Edits that
 // lie wholly within the replaced bytes are dropped.
-func (m *Message) splice(at, del uint16, lo, hi uint32) {
+func (m *Message) splice(at, del uint16, lo, hi uint32, hdr int16) {
 	if del > 0 {
 		kept := m.edits[:0]
 		for _, e := range m.edits {
@@ -35,16 +36,30 @@ func (m *Message) splice(at, del uint16, lo, hi uint32) {
 		m.edits = kept
 	}
 	i := len(m.edits)
-	for i > 0 && m.edits[i-1].at > at {
+	for i > 0 && (m.edits[i-1].at > at || m.edits[i-1].at == at && del == 0 && m.edits[i-1].del > 0) {
 		i--
 	}
 	m.edits = append(m.edits, edit{})
 	copy(m.edits[i+1:], m.edits[i:])
-	m.edits[i] = edit{at: at, del: del, lo: lo, hi: hi}
+	m.edits[i] = edit{at: at, del: del, hdr: hdr, lo: lo, hi: hi}
 }
 
-// SetRURI replaces the Request-URI. The text is copied.
+// editOf returns the index of the edit that holds header field i's text.
+func (m *Message) editOf(i int) int {
+	for j := range m.edits {
+		if int(m.edits[j].hdr) == i {
+			return j
+		}
+	}
+	return -1
+}
+
+// SetRURI replaces the Request-URI. The text is copied; nothing happens where
+// there is no Room for it.
 func (m *Message) SetRURI(uri []byte) {
+	if !m.Room(len(uri)) {
+		return
+	}
 	lo, hi := m.keep(uri)
 	m.newURI = span{uint16(lo), uint16(hi)}
 	m.hasURI = true
@@ -52,23 +67,23 @@ func (m *Message) SetRURI(uri []byte) {
 }
 
 // Append adds a header field after all others (SER's append_hf).
-func (m *Message) Append(name, value []byte) { m.addAt(m.hdrEnd, name, value) }
+func (m *Message) Append(name, value []byte) { m.addAt(m.hdrEnd, 0, name, value) }
 
 // Insert adds a header field before all others (SER's insert_hf).
-func (m *Message) Insert(name, value []byte) { m.addAt(m.hdrStart, name, value) }
+func (m *Message) Insert(name, value []byte) { m.addAt(m.hdrStart, hFront, name, value) }
 
-func (m *Message) addAt(at uint16, name, value []byte) {
+func (m *Message) addAt(at uint16, flag uint8, name, value []byte) {
 	if !m.Room(len(name) + len(value) + 4) {
 		return
 	}
 	lo, hi := m.keep(name, []byte(": "), value, []byte("\r\n"))
-	m.splice(at, 0, lo, hi)
+	m.splice(at, 0, lo, hi, int16(len(m.hdrs)))
 	n := uint16(lo) + uint16(len(name))
 	m.push(Header{
 		ID:    LookupHeader(name),
 		name:  span{uint16(lo), n},
 		value: span{n + 2, uint16(hi) - 2},
-		flags: hArena,
+		flags: hArena | flag,
 	})
 	m.forget()
 }
@@ -81,14 +96,9 @@ func (m *Message) Remove(i int) {
 	}
 	h.flags |= hGone
 	if h.flags&hArena == 0 {
-		m.splice(h.name.off, h.end-h.name.off, 0, 0)
-	} else {
-		for j, e := range m.edits {
-			if e.lo == uint32(h.name.off) && e.del == 0 {
-				m.edits = append(m.edits[:j], m.edits[j+1:]...)
-				break
-			}
-		}
+		m.splice(h.name.off, h.end-h.name.off, 0, 0, -1)
+	} else if j := m.editOf(i); j >= 0 {
+		m.edits = append(m.edits[:j], m.edits[j+1:]...)
 	}
 	m.forget()
 }
@@ -104,40 +114,30 @@ func (m *Message) RemoveAll(id HeaderID) int {
 	return n
 }
 
-// Replace gives header field i another value.
+// Replace gives header field i another value. A removed one stays removed.
 func (m *Message) Replace(i int, value []byte) {
-	if !m.Room(len(value) + 4) {
-		return
-	}
 	h := &m.hdrs[i]
-	if h.flags&hArena != 0 {
-		name := append([]byte(nil), m.Name(i)...)
-		at := m.hdrEnd
-		for _, e := range m.edits {
-			if e.lo == uint32(h.name.off) && e.del == 0 {
-				at = e.at
-			}
-		}
-		m.Remove(i)
-		m.addAt(at, name, value)
+	name := m.Name(i)
+	if h.flags&hGone != 0 || !m.Room(len(name)+len(value)+4) {
 		return
 	}
-	var old uint16 // length of the received value
-	if h.flags&hValue == 0 {
-		old = h.value.end - h.value.off
-	}
-	lo, hi := m.keep(value)
-	if h.flags&hValue != 0 {
-		for j := range m.edits {
-			if m.edits[j].lo == uint32(h.value.off) {
-				m.edits[j].lo, m.edits[j].hi = lo, hi
-			}
+	var lo, hi uint32
+	switch {
+	case h.flags&hArena != 0:
+		lo, hi = m.keep(name, []byte(": "), value, []byte("\r\n"))
+		n := uint16(lo) + uint16(len(name))
+		h.name, h.value = span{uint16(lo), n}, span{n + 2, uint16(hi) - 2}
+	default:
+		lo, hi = m.keep(value)
+		if h.flags&hValue == 0 {
+			m.splice(h.value.off, h.value.end-h.value.off, lo, hi, int16(i))
 		}
-	} else {
-		m.splice(h.value.off, old, lo, hi)
+		h.value = span{uint16(lo), uint16(hi)}
+		h.flags |= hValue
 	}
-	h.value = span{uint16(lo), uint16(hi)}
-	h.flags |= hValue
+	if j := m.editOf(i); j >= 0 {
+		m.edits[j].lo, m.edits[j].hi = lo, hi
+	}
 	m.forget()
 }
 
@@ -147,7 +147,7 @@ func (m *Message) forget() { m.cached &= cachedURI }
 // SetBody replaces the body; Content-Type and Content-Length follow. An empty
 // contentType leaves that header field as it is.
 func (m *Message) SetBody(contentType, body []byte) {
-	if !m.Room(len(body) + len(contentType)) {
+	if !m.Room(len(body) + len(contentType) + len("Content-Type: \r\n")) {
 		return
 	}
 	lo, hi := m.keep(body)
@@ -164,24 +164,37 @@ func (m *Message) SetBody(contentType, body []byte) {
 
 // SetReceived notes where a request came from in its topmost Via: received if
 // the address differs from the host written there or rport was asked for, and
-// rport with its value (RFC 3261 §18.2.1, RFC 3581 §4).
+// rport with its value (RFC 3261 §18.2.1, RFC 3581 §4). What the sender wrote
+// there itself is replaced: responses must not go where it points. Only the
+// first call counts, and only while the Via is as it was received.
 func (m *Message) SetReceived(ip []byte, port uint16, sameHost bool) {
 	v, err := m.Via()
-	if err != nil || v.value == nil {
+	i := m.First(HVia)
+	if err != nil || i < 0 || m.hdrs[i].flags != 0 || m.hasReceived || m.rport != 0 || !m.Room(len(ip)+24) {
 		return
 	}
 	base := uint16(cap(m.buf) - cap(v.value))
 	if v.HasRPort {
 		m.rport = port
-	}
-	if v.rportEnd >= 0 {
 		lo := uint32(len(m.arena))
-		m.arena = appendUint(append(m.arena, '='), uint64(port))
-		m.splice(base+uint16(v.rportEnd), 0, lo, uint32(len(m.arena)))
+		at, del := base+uint16(v.rportEnd), 0
+		if v.rportEnd < 0 {
+			at, del = uint16(cap(m.buf)-cap(v.rportValue)), len(v.rportValue)
+		} else {
+			m.arena = append(m.arena, '=')
+		}
+		m.arena = appendUint(m.arena, uint64(port))
+		m.splice(at, uint16(del), lo, uint32(len(m.arena)), -1)
 	}
-	if v.Received == nil && (!sameHost || v.HasRPort) {
-		lo, hi := m.keep([]byte(";received="), ip)
-		m.splice(base+uint16(len(v.value)), 0, lo, hi)
+	if v.Received != nil || !sameHost || v.HasRPort {
+		at, del, name := base+uint16(len(v.value)), 0, ";received="
+		if v.Received != nil {
+			at, del, name = uint16(cap(m.buf)-cap(v.Received)), len(v.Received), ""
+		}
+		lo := uint32(len(m.arena))
+		m.arena = append(append(m.arena, name...), ip...)
+		hi := uint32(len(m.arena))
+		m.splice(at, uint16(del), lo, hi, -1)
 		m.received = span{uint16(hi) - uint16(len(ip)), uint16(hi)}
 		m.hasReceived = true
 	}
@@ -216,6 +229,9 @@ func (m *Message) topValue(i int) []byte {
 // and reports whether the field is still there.
 func (m *Message) RemoveTopValue(i int) bool {
 	h := &m.hdrs[i]
+	if h.flags&hGone != 0 {
+		return false
+	}
 	v := m.Value(i)
 	_, rest := NextValue(v)
 	rest = Trim(rest)
@@ -224,11 +240,11 @@ func (m *Message) RemoveTopValue(i int) bool {
 		return false
 	}
 	if h.flags&(hArena|hValue) != 0 {
-		m.Replace(i, append([]byte(nil), rest...))
+		m.Replace(i, rest)
 		return true
 	}
 	off := uint16(cap(m.buf) - cap(rest))
-	m.splice(h.value.off, off-h.value.off, 0, 0)
+	m.splice(h.value.off, off-h.value.off, 0, 0, -1)
 	h.value.off = off
 	m.forget()
 	return true

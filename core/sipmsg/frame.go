@@ -48,8 +48,13 @@ func (f *Framer) Frame(buf []byte) (int, error) {
 }
 
 // headerEnd returns the offset after the empty line, 0 if it is not there yet.
+// Line breaks before the start line do not count (RFC 3261 §7.5).
 func (f *Framer) headerEnd(buf []byte) int {
-	i := f.scanned
+	i := 0
+	for i+1 < len(buf) && buf[i] == '\r' && buf[i+1] == '\n' {
+		i += 2
+	}
+	i = max(i, f.scanned)
 	for {
 		nl := bytes.IndexByte(buf[i:], '\n')
 		if nl < 0 {
@@ -82,7 +87,10 @@ func contentLength(b []byte) (int, error) {
 		line := b[:nl]
 		b = b[nl+1:]
 		colon := bytes.IndexByte(line, ':')
-		if colon <= 0 || LookupHeader(Trim(line[:colon])) != HContentLength {
+		// A line that begins with white space continues the one before: what
+		// it says is no header field, for Parse neither.
+		if colon <= 0 || line[0] == ' ' || line[0] == '\t' ||
+			LookupHeader(bytes.TrimRight(line[:colon], " \t")) != HContentLength {
 			continue
 		}
 		value := line[colon+1:]

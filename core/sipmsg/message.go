@@ -28,6 +28,7 @@ const (
 	hGone  uint8 = 1 << iota // removed by an edit
 	hArena                   // name and value lie in the arena: added by an edit
 	hValue                   // only the value lies in the arena: replaced by an edit
+	hFront                   // added before all others
 )
 
 // Message is one SIP request or response. The zero value is ready for Parse.
@@ -186,7 +187,7 @@ func (m *Message) startLine(s span) error {
 	m.uri = span{s.off + uint16(sp1) + 1, s.off + uint16(sp2)}
 	m.version = span{s.off + uint16(sp2) + 1, s.end}
 	v := b[sp2+1:]
-	if string(v) == "SIP/2.0" {
+	if EqualFold(v, "SIP/2.0") { // in any letter case (§7.1)
 		return nil
 	}
 	v = Trim(v)
@@ -284,6 +285,10 @@ func (m *Message) push(h Header) int {
 	i := int16(len(m.hdrs))
 	m.hdrs = append(m.hdrs, h)
 	if h.ID != HOther {
+		if h.flags&hFront != 0 && m.first[h.ID] >= 0 {
+			m.chainFront(i)
+			return int(i)
+		}
 		if m.first[h.ID] < 0 {
 			m.first[h.ID] = i
 		} else {
@@ -295,6 +300,25 @@ func (m *Message) push(h Header) int {
 		m.last[h.ID] = i
 	}
 	return int(i)
+}
+
+// chainFront puts header field i before the others of its kind, but after those
+// that were put there earlier, as they stand on the wire.
+func (m *Message) chainFront(i int16) {
+	id := m.hdrs[i].ID
+	prev, next := int16(-1), m.first[id]
+	for next >= 0 && m.hdrs[next].flags&hFront != 0 {
+		prev, next = next, m.hdrs[next].next
+	}
+	m.hdrs[i].next = next
+	if prev < 0 {
+		m.first[id] = i
+	} else {
+		m.hdrs[prev].next = i
+	}
+	if next < 0 {
+		m.last[id] = i
+	}
 }
 
 // frameBody applies Content-Length (RFC 3261 §18.3).

@@ -52,7 +52,8 @@ func ParseURI(b []byte) (URI, error) {
 	}
 	scheme := b[:colon]
 	for i, c := range scheme {
-		if class[c|0x20]&cToken == 0 || i == 0 && (c|0x20 < 'a' || c|0x20 > 'z') || c == '%' {
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && (i == 0 || class[c]&cDigit == 0 && c != '+' && c != '-' && c != '.') {
 			return u, uriError("scheme")
 		}
 	}

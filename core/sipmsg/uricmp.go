@@ -8,9 +8,12 @@ func EqualURI(a, b *URI) bool {
 	if a.Scheme != b.Scheme {
 		return false
 	}
+	if bytes.Equal(a.Raw, b.Raw) {
+		return true
+	}
 	switch a.Scheme {
 	case SchemeOther:
-		return bytes.Equal(a.Raw, b.Raw)
+		return false
 	case TEL:
 		return equalTel(a, b)
 	}
@@ -96,18 +99,23 @@ func cut(b []byte, sep byte) ([]byte, []byte) {
 	return b, nil
 }
 
-// equalEscaped compares two texts after decoding their %HH escapes.
+// equalEscaped compares two texts after decoding their %HH escapes. A reserved
+// character is not the same as its escape (RFC 3261 §19.1.4).
 func equalEscaped(a, b []byte, fold bool) bool {
 	i, j := 0, 0
 	for i < len(a) && j < len(b) {
 		x, y := a[i], b[j]
-		if x == '%' && isEscape(a[i:]) {
+		escX, escY := x == '%' && isEscape(a[i:]), y == '%' && isEscape(b[j:])
+		if escX {
 			x = unhex(a[i+1])<<4 | unhex(a[i+2])
 			i += 2
 		}
-		if y == '%' && isEscape(b[j:]) {
+		if escY {
 			y = unhex(b[j+1])<<4 | unhex(b[j+2])
 			j += 2
+		}
+		if escX != escY && x == y && reserved(x) {
+			return false
 		}
 		if x != y {
 			if !fold || x|0x20 != y|0x20 || x|0x20 < 'a' || x|0x20 > 'z' {
@@ -118,6 +126,16 @@ func equalEscaped(a, b []byte, fold bool) bool {
 		j++
 	}
 	return i == len(a) && j == len(b)
+}
+
+// reserved tells the characters that mean something else when escaped (RFC
+// 3261 §25.1).
+func reserved(c byte) bool {
+	switch c {
+	case ';', '/', '?', ':', '@', '&', '=', '+', '$', ',':
+		return true
+	}
+	return false
 }
 
 // equalTel compares numbers without their visual separators and parameters

@@ -19,9 +19,10 @@ type Via struct {
 	HasRPort  bool // rport is present, with a value or without (RFC 3581)
 	Alias     bool // alias is present (RFC 5923)
 	// value is the whole value; rportEnd is the offset in it just after the
-	// name rport where that has no value, else -1.
-	value    []byte
-	rportEnd int
+	// name rport where that has no value, else -1; rportValue is its value.
+	value      []byte
+	rportEnd   int
+	rportValue []byte
 }
 
 // MagicCookie begins every branch that RFC 3261 elements make (§8.1.1.7).
@@ -35,7 +36,7 @@ func ParseVia(b []byte) (Via, error) {
 	v := Via{value: b, rportEnd: -1}
 	// The form that everyone sends, first.
 	var rest []byte
-	if len(b) > 12 && string(b[:8]) == "SIP/2.0/" {
+	if len(b) > 12 && string(b[:8]) == "SIP/2.0/" && !isLWS(b[8]) {
 		i := 8
 		for i < len(b) && class[b[i]]&cToken != 0 {
 			i++
@@ -121,7 +122,7 @@ func (v *Via) parseParams(params []byte) error {
 				if !ok {
 					return ErrVia
 				}
-				v.RPort = uint16(n)
+				v.RPort, v.rportValue = uint16(n), value
 			} else {
 				v.rportEnd = cap(v.value) - cap(name) + len(name)
 			}

@@ -1,5 +1,7 @@
 package sipmsg
 
+import "bytes"
+
 // appendUint appends n in decimal digits.
 func appendUint(dst []byte, n uint64) []byte {
 	var tmp [20]byte
@@ -36,6 +38,55 @@ func (m *Message) appendRange(dst []byte, from, to uint16, inclusive bool) []byt
 	return dst
 }
 
+// number is a header field whose value the router writes itself, whatever it
+// was; hdr is -1 for none.
+type number struct {
+	hdr int
+	n   uint64
+}
+
+// appendHeaders appends the header fields with their edits and numbers.
+func (m *Message) appendHeaders(dst []byte, nums *[2]number) []byte {
+	at := m.hdrStart
+	for i := range m.edits {
+		e := &m.edits[i]
+		dst = m.appendReceived(dst, at, e.at, nums)
+		at = e.at + e.del
+		text := m.arena[e.lo:e.hi]
+		for _, num := range nums {
+			if num.hdr >= 0 && num.hdr == int(e.hdr) {
+				v := m.hdrs[num.hdr].value
+				dst = append(dst, m.arena[e.lo:v.off]...)
+				dst = appendUint(dst, num.n)
+				text = m.arena[v.end:e.hi]
+			}
+		}
+		dst = append(dst, text...)
+	}
+	return m.appendReceived(dst, at, m.hdrEnd, nums)
+}
+
+// appendReceived appends the received bytes from from to to, in which no edit
+// lies, with numbers.
+func (m *Message) appendReceived(dst []byte, from, to uint16, nums *[2]number) []byte {
+	first, second := &nums[0], &nums[1]
+	if first.hdr >= 0 && second.hdr >= 0 && m.hdrs[second.hdr].value.off < m.hdrs[first.hdr].value.off {
+		first, second = second, first
+	}
+	for _, num := range [2]*number{first, second} {
+		if num.hdr < 0 {
+			continue
+		}
+		h := &m.hdrs[num.hdr]
+		if h.flags&(hArena|hValue) == 0 && h.value.off >= from && h.value.end < to {
+			dst = append(dst, m.buf[from:h.value.off]...)
+			dst = appendUint(dst, num.n)
+			from = h.value.end
+		}
+	}
+	return append(dst, m.buf[from:to]...)
+}
+
 // Forward is what a proxy adds to a request that it sends on.
 type Forward struct {
 	// URI is the Request-URI; nil for the message's own.
@@ -59,18 +110,13 @@ func (m *Message) AppendForward(dst []byte, f *Forward) []byte {
 	dst = append(dst, uri...)
 	dst = append(dst, " SIP/2.0\r\n"...)
 	dst = append(dst, f.Top...)
-	at := m.hdrStart
-	if i := m.First(HMaxForwards); i >= 0 && m.hdrs[i].flags&(hArena|hValue) == 0 {
-		h := &m.hdrs[i]
-		dst = m.appendRange(dst, at, h.value.off, true)
-		dst = appendUint(dst, uint64(f.MaxForwards))
-		at = h.value.end
-	} else if i < 0 {
+	i := m.First(HMaxForwards)
+	if i < 0 {
 		dst = append(dst, "Max-Forwards: "...)
 		dst = appendUint(dst, uint64(f.MaxForwards))
 		dst = append(dst, "\r\n"...)
 	}
-	return m.appendRest(dst, at)
+	return m.appendRest(dst, number{i, uint64(f.MaxForwards)})
 }
 
 // AppendTo appends the message with its edits and nothing else.
@@ -83,29 +129,20 @@ func (m *Message) AppendTo(dst []byte) []byte {
 	} else {
 		dst = append(dst, m.buf[m.start:m.hdrStart]...)
 	}
-	return m.appendRest(dst, m.hdrStart)
+	return m.appendRest(dst, number{hdr: -1})
 }
 
-// appendRest appends the header fields from offset at on, and the body.
-func (m *Message) appendRest(dst []byte, at uint16) []byte {
-	if !m.hasBody {
-		dst = m.appendRange(dst, at, m.hdrEnd, true)
-		if m.contentLength < 0 { // a stream could not frame it (§18.3)
-			dst = append(dst, "Content-Length: "...)
-			dst = appendUint(dst, uint64(m.body.end-m.body.off))
-			dst = append(dst, "\r\n"...)
-		}
-		dst = append(dst, "\r\n"...)
-		return append(dst, m.buf[m.body.off:m.body.end]...)
-	}
+// appendRest appends the header fields and the body, with one Content-Length
+// that is right: a stream could not frame the message otherwise (§18.3).
+func (m *Message) appendRest(dst []byte, maxForwards number) []byte {
 	body := m.Body()
-	if i := m.First(HContentLength); i >= 0 && m.hdrs[i].flags&(hArena|hValue) == 0 && m.hdrs[i].value.off >= at {
-		h := &m.hdrs[i]
-		dst = m.appendRange(dst, at, h.value.off, true)
-		dst = appendUint(dst, uint64(len(body)))
-		dst = m.appendRange(dst, h.value.end, m.hdrEnd, true)
-	} else {
-		dst = m.appendRange(dst, at, m.hdrEnd, true)
+	nums := [2]number{maxForwards, {hdr: -1}}
+	i := m.First(HContentLength)
+	if i >= 0 && (m.contentLength != len(body) || m.hdrs[i].flags != 0) {
+		nums[1] = number{i, uint64(len(body))}
+	}
+	dst = m.appendHeaders(dst, &nums)
+	if i < 0 {
 		dst = append(dst, "Content-Length: "...)
 		dst = appendUint(dst, uint64(len(body)))
 		dst = append(dst, "\r\n"...)
@@ -144,6 +181,10 @@ func (m *Message) AppendReply(dst []byte, r *Reply) []byte {
 		}
 		switch h.ID {
 		case HVia:
+			if h.flags&hValue != 0 {
+				dst = append(dst, m.buf[h.name.off:h.end]...)
+				break
+			}
 			dst = append(dst, m.buf[h.name.off:h.value.off]...)
 			dst = m.appendRange(dst, h.value.off, h.end, false)
 		case HFrom, HCallID, HCSeq:
@@ -153,11 +194,8 @@ func (m *Message) AppendReply(dst []byte, r *Reply) []byte {
 				dst = append(dst, m.buf[h.name.off:h.end]...)
 				break
 			}
-			end := h.value.end
-			if h.flags&hValue != 0 {
-				end = h.end - 2
-			}
-			dst = append(dst, m.buf[h.name.off:end]...)
+			dst = append(dst, m.buf[h.name.off:h.name.end]...)
+			dst = append(dst, bytes.TrimRight(m.buf[h.name.end:h.end], " \t\r\n")...)
 			dst = append(dst, ";tag="...)
 			dst = append(dst, r.ToTag...)
 			dst = append(dst, "\r\n"...)
@@ -185,7 +223,7 @@ func (m *Message) AppendReply(dst []byte, r *Reply) []byte {
 
 // receivedToTag tells whether To had a tag when it was received.
 func (m *Message) receivedToTag(h *Header) bool {
-	if h.flags&hValue == 0 {
+	if h.flags == 0 {
 		return m.ToTag() != nil
 	}
 	v := m.buf[h.name.end:h.end]
@@ -211,12 +249,15 @@ func (m *Message) AppendHop(dst []byte, method string, to []byte) []byte {
 	dst = append(dst, "\r\nMax-Forwards: 70\r\n"...)
 	for i := range m.hdrs {
 		h := &m.hdrs[i]
+		if h.flags&hGone != 0 {
+			continue
+		}
 		switch h.ID {
 		case HFrom, HCallID, HRoute:
-			dst = append(dst, m.buf[h.name.off:h.end]...)
+			dst = m.appendField(dst, i)
 		case HTo:
 			if to == nil {
-				dst = append(dst, m.buf[h.name.off:h.end]...)
+				dst = m.appendField(dst, i)
 				break
 			}
 			dst = append(dst, "To: "...)
@@ -230,4 +271,17 @@ func (m *Message) AppendHop(dst []byte, method string, to []byte) []byte {
 	dst = append(dst, ' ')
 	dst = append(dst, method...)
 	return append(dst, "\r\nContent-Length: 0\r\n\r\n"...)
+}
+
+// appendField appends header field i as a line, with its edits.
+func (m *Message) appendField(dst []byte, i int) []byte {
+	h := &m.hdrs[i]
+	if h.flags&(hArena|hValue) == 0 {
+		dst = append(dst, m.buf[h.name.off:h.name.end]...)
+		return m.appendRange(dst, h.name.end, h.end, false)
+	}
+	dst = append(dst, m.Name(i)...)
+	dst = append(dst, ": "...)
+	dst = append(dst, m.Value(i)...)
+	return append(dst, "\r\n"...)
 }

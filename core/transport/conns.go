@@ -3,7 +3,6 @@ package transport
 import (
 	"net/netip"
 	"sync"
-	"sync/atomic"
 
 	"sipr/core"
 )
@@ -11,7 +10,7 @@ import (
 // connTable finds connections by number and by remote address.
 type connTable struct {
 	mu     sync.RWMutex
-	last   atomic.Uint64
+	last   uint64
 	byID   map[uint64]*conn
 	byAddr map[connKey]*conn
 	perIP  map[netip.Addr]int
@@ -43,18 +42,40 @@ func (t *connTable) find(k connKey) *conn {
 	return t.byAddr[k]
 }
 
-// add registers c unless a bound is reached.
+// add registers an accepted connection unless a bound is reached.
 func (t *connTable) add(c *conn, max, perIP int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	ip := c.flow.Remote.Addr()
-	if len(t.byID) >= max || perIP > 0 && t.perIP[ip] >= perIP {
+	if perIP > 0 && t.perIP[c.flow.Remote.Addr()] >= perIP {
 		return false
 	}
-	c.flow.Conn = t.last.Add(1)
+	return t.insert(c, max)
+}
+
+// findOrAdd returns the connection to c's remote address: one that exists, or
+// c, or nil if the bound is reached. It is one step, so that senders that come
+// at the same time share one connection.
+func (t *connTable) findOrAdd(c *conn, max int) *conn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old := t.byAddr[connKey{c.flow.Proto(), c.flow.Remote}]; old != nil {
+		return old
+	}
+	if !t.insert(c, max) {
+		return nil
+	}
+	return c
+}
+
+func (t *connTable) insert(c *conn, max int) bool {
+	if len(t.byID) >= max {
+		return false
+	}
+	t.last++
+	c.flow.Conn = t.last
 	t.byID[c.flow.Conn] = c
 	t.byAddr[connKey{c.flow.Proto(), c.flow.Remote}] = c
-	t.perIP[ip]++
+	t.perIP[c.flow.Remote.Addr()]++
 	return true
 }
 

@@ -44,8 +44,12 @@ func (l *tcpListener) accept() {
 			}
 			// Out of descriptors, most likely: give others time to close.
 			wait := make(chan struct{})
-			l.t.cfg.Clock.AfterFunc(50*time.Millisecond, func() { close(wait) })
-			<-wait
+			stop := l.t.cfg.Clock.AfterFunc(50*time.Millisecond, func() { close(wait) })
+			select {
+			case <-wait:
+			case <-l.t.closing:
+				stop()
+			}
 			continue
 		}
 		remote := nc.RemoteAddr().(*net.TCPAddr).AddrPort()
@@ -56,7 +60,9 @@ func (l *tcpListener) accept() {
 			nc.Close()
 			continue
 		}
-		c.start()
+		if !c.start() {
+			c.shut()
+		}
 	}
 }
 
@@ -68,15 +74,20 @@ type conn struct {
 	nc   *net.TCPConn
 
 	// Receiving side.
-	framer   sipmsg.Framer
+	framer  sipmsg.Framer
 	buf     *Buffer // what was received and not handled yet is buf.B[lo:hi]
 	lo, hi  int
-	started bool // a message began since the deadline was set
+	first   [len(ping)]byte // an idle connection has no other memory
+	breaks  int             // bytes of a ping that came since the last message
+	started bool            // a message began since the deadline was set
+	lost    bool            // where the next message begins is not known
 
 	// Sending side.
 	mu      sync.Mutex
-	out     []byte // waits to be written
-	spare   []byte
+	out     outQueue // waits to be written
+	written int      // bytes of out that were
+	flying  int      // bytes that writeOnce has taken out and is writing
+	spare   outQueue
 	open    bool // nc is connected
 	writing bool // a goroutine is writing
 	dead    bool
@@ -84,15 +95,20 @@ type conn struct {
 
 func newConn(t *Transport, f core.Flow) *conn { return &conn{t: t, flow: f} }
 
-// start begins reading from a connected conn.
-func (c *conn) start() {
+// start begins reading from a connected conn; false says that it was given up
+// meanwhile.
+func (c *conn) start() bool {
 	c.nc.SetNoDelay(true)
 	c.mu.Lock()
 	c.open = true
+	dead := c.dead
 	c.mu.Unlock()
+	if dead || !c.t.begin() {
+		return false
+	}
 	c.t.Stats.ConnsOpen.Add(1)
-	c.t.wg.Add(1)
 	go c.resume(&worker{t: c.t, src: c})
+	return true
 }
 
 // connFor returns the connection for a flow, opening one if there is none.
@@ -100,19 +116,22 @@ func (t *Transport) connFor(f core.Flow) (*conn, error) {
 	if c := t.conns.get(f.Conn); c != nil {
 		return c, nil
 	}
-	key := connKey{f.Proto(), f.Remote}
-	if c := t.conns.find(key); c != nil {
+	if c := t.conns.find(connKey{f.Proto(), f.Remote}); c != nil {
 		return c, nil
 	}
-	if t.closed() {
-		return nil, net.ErrClosed
-	}
-	c := newConn(t, core.Flow{Socket: f.Socket, Remote: f.Remote})
-	if !t.conns.add(c, t.cfg.MaxConns, 0) {
+	fresh := newConn(t, core.Flow{Socket: f.Socket, Remote: f.Remote})
+	c := t.conns.findOrAdd(fresh, t.cfg.MaxConns)
+	if c == nil {
 		t.Stats.ConnsRefused.Add(1)
 		return nil, errTooManyConns
 	}
-	t.wg.Add(1)
+	if c != fresh {
+		return c, nil
+	}
+	if !t.begin() {
+		c.shut()
+		return nil, net.ErrClosed
+	}
 	go c.connect()
 	return c, nil
 }
@@ -120,6 +139,7 @@ func (t *Transport) connFor(f core.Flow) (*conn, error) {
 var (
 	errTooManyConns = errors.New("too many connections")
 	errQueueFull    = errors.New("the connection's write queue is full")
+	errConnLost     = errors.New("the connection is lost")
 )
 
 // connect opens the connection; what is queued meanwhile leaves afterwards, or
@@ -130,37 +150,38 @@ func (c *conn) connect() {
 	if ip := c.flow.Socket.Addr.Addr(); !ip.IsUnspecified() {
 		d.LocalAddr = &net.TCPAddr{IP: ip.AsSlice()}
 	}
-	nc, err := d.DialContext(context.Background(), "tcp", c.flow.Remote.String())
+	nc, err := d.DialContext(c.t.ctx, "tcp", c.flow.Remote.String())
 	if err != nil {
-		c.fail()
+		c.fail(outQueue{}, 0)
 		return
 	}
 	c.nc = nc.(*net.TCPConn)
-	c.start()
-	c.flush()
-	if c.t.closed() {
-		c.shut()
+	if !c.start() {
+		c.fail(outQueue{}, 0)
+		return
 	}
+	c.flush()
 }
 
 // resume implements source.
 func (c *conn) resume(w *worker) {
 	defer c.t.wg.Done()
-	for {
-		if !c.handle(w) {
-			break
-		}
+	for c.handle(w) {
 		if w.src == nil {
 			w.leave()
 			return
 		}
 		w.Flush()
 		w.lend()
-		if !c.receive() {
+		if !c.receive(w) {
 			break
 		}
 	}
-	w.Flush()
+	w.src = nil
+	w.leave()
+	if c.lost {
+		c.linger()
+	}
 	c.shut()
 	if c.buf != nil {
 		c.buf.Free()
@@ -173,77 +194,86 @@ func (c *conn) resume(w *worker) {
 // that the stream is lost. It stops after a message whose handler yielded.
 func (c *conn) handle(w *worker) bool {
 	now := c.t.cfg.Clock.Now()
-	for c.buf != nil {
+	for c.buf != nil && c.lo < c.hi {
 		b := c.buf.B[c.lo:c.hi]
-		if len(b) > 0 && (b[0] == '\r' || b[0] == '\n') {
-			n := c.crlf(b)
-			if n == 0 {
-				break
-			}
-			c.lo += n
+		if b[0] == '\r' || b[0] == '\n' {
+			c.lineBreak(w, b[0])
+			c.lo++
 			continue
 		}
 		n, err := c.framer.Frame(b)
 		if n == 0 && err == nil {
-			break
+			return true
+		}
+		c.lo += n
+		c.breaks = 0
+		c.started = true
+		if c.lost = err != nil; c.lost {
+			// Nothing follows: the goroutine keeps the connection, even if
+			// the handler waits, and closes it after the answer.
+			w.src = nil
 		}
 		if n > 0 {
-			c.lo += n
-			c.started = true
 			c.t.Stats.Received.Add(1)
 			c.t.handler.Handle(w, b[:n], c.flow, now)
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			return false
-		}
-		if w.src == nil {
+		case w.src == nil:
 			return true
 		}
 	}
-	if c.buf != nil && c.lo == c.hi {
+	if c.buf != nil {
 		c.buf.Free()
 		c.buf, c.lo, c.hi = nil, 0, 0
 	}
 	return true
 }
 
-// crlf handles line breaks between messages: a double one is a keep-alive and
-// is answered by a single one (RFC 5626 §4.4.1). It returns how many bytes to
-// skip, 0 if more are needed to tell.
-func (c *conn) crlf(b []byte) int {
-	if b[0] == '\n' {
-		return 1
-	}
-	switch {
-	case len(b) == 1:
-		return 0
-	case b[1] != '\n':
-		return 1
-	case len(b) >= 4 && b[2] == '\r' && b[3] == '\n':
-		if c.enqueue([]byte("\r\n")) == nil {
-			c.flush()
+// ping keeps a connection alive; its answer is pong (RFC 5626 §4.4.1).
+const ping = "\r\n\r\n"
+
+var pong = []byte("\r\n")
+
+// lineBreak takes a line break between messages. Some phones send a single one
+// now and then, which nobody answers.
+func (c *conn) lineBreak(w *worker, b byte) {
+	if b != ping[c.breaks] {
+		c.breaks = 0
+		if b != ping[0] {
+			return
 		}
-		return 4
-	case len(b) == 2 || len(b) == 3 && b[2] == '\r':
-		return 0
 	}
-	return 2
+	if c.breaks++; c.breaks == len(ping) {
+		c.breaks = 0
+		if c.queued() < keptQueue { // who does not read pongs gets no more
+			w.enqueue(c, pong)
+		}
+	}
 }
 
 // receive reads more bytes; false says that the connection is over.
-func (c *conn) receive() bool {
+func (c *conn) receive(w *worker) bool {
 	if c.buf == nil {
-		// An idle connection holds no buffer: wait with one byte of stack.
-		var first [1]byte
+		// An idle connection holds no buffer: wait with a few bytes.
 		c.setDeadline(c.t.cfg.Idle)
-		n, err := c.nc.Read(first[:])
+		n, err := c.nc.Read(c.first[:])
 		if n == 0 || err != nil {
 			return false
 		}
+		i := 0
+		for ; i < n && (c.first[i] == '\r' || c.first[i] == '\n'); i++ {
+			c.lineBreak(w, c.first[i])
+		}
+		if i == n {
+			return true
+		}
 		c.buf = newBuffer()
-		c.buf.B[0] = first[0]
-		c.lo, c.hi = 0, 1
+		c.lo, c.hi = 0, copy(c.buf.B, c.first[i:n])
 		c.started = true
+		w.Flush() // a pong does not wait for the message
+		w.lend()
 	}
 	if c.started {
 		c.setDeadline(c.t.cfg.MessageTime)
@@ -259,6 +289,21 @@ func (c *conn) receive() bool {
 	n, err := c.nc.Read(c.buf.B[c.hi:])
 	c.hi += n
 	return err == nil
+}
+
+// linger lets the last answer arrive: closing with bytes unread would reset the
+// connection, and the peer might lose what it has not read yet.
+func (c *conn) linger() {
+	c.mu.Lock()
+	c.dead = true
+	c.mu.Unlock()
+	c.nc.CloseWrite()
+	c.setDeadline(time.Second)
+	for range 64 {
+		if _, err := c.nc.Read(c.buf.B); err != nil {
+			return
+		}
+	}
 }
 
 func (c *conn) setDeadline(d time.Duration) {

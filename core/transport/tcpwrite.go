@@ -2,36 +2,76 @@ package transport
 
 import (
 	"time"
-
-	"sipr/core/sipmsg"
 )
 
-// enqueue copies a message to the connection's write queue.
+// keptQueue is how many bytes of memory an empty write queue may hold on to.
+const keptQueue = 16 << 10
+
+// outQueue is messages that wait to be written, one behind the other.
+type outQueue struct {
+	b    []byte
+	ends []int // where each message ends
+}
+
+func (q *outQueue) push(msg []byte) {
+	q.b = append(q.b, msg...)
+	q.ends = append(q.ends, len(q.b))
+}
+
+func (q *outQueue) clear() {
+	if cap(q.b) > keptQueue {
+		*q = outQueue{}
+		return
+	}
+	q.b, q.ends = q.b[:0], q.ends[:0]
+}
+
+// rest calls f with every message that does not lie in the first n bytes.
+func (q *outQueue) rest(n int, f func(msg []byte)) {
+	start := 0
+	for _, end := range q.ends {
+		if end > n {
+			f(q.b[start:end])
+		}
+		start = end
+	}
+}
+
+// enqueue copies a message to the connection's write queue. Whoever did so
+// calls flush afterwards.
 func (c *conn) enqueue(msg []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.dead {
-		return errQueueFull
+		return errConnLost
 	}
-	if len(c.out)+len(msg) > c.t.cfg.WriteQueue {
+	if c.waiting()+len(msg) > c.t.cfg.WriteQueue {
 		c.t.Stats.QueueFull.Add(1)
 		return errQueueFull
 	}
-	c.out = append(c.out, msg...)
+	c.out.push(msg)
 	return nil
 }
+
+// waiting returns the number of bytes that the kernel has not taken; mu is held.
+func (c *conn) waiting() int { return len(c.out.b) - c.written + c.flying }
 
 func (c *conn) queued() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.out)
+	return c.waiting()
 }
 
 // flush starts writing what is queued, unless somebody is at it.
 func (c *conn) flush() {
 	c.mu.Lock()
-	if !c.open || c.dead || c.writing || len(c.out) == 0 {
+	switch {
+	case !c.open && !c.dead || c.writing || len(c.out.b) == 0:
 		c.mu.Unlock()
+		return
+	case c.dead:
+		c.mu.Unlock()
+		c.failLater()
 		return
 	}
 	c.writing = true
@@ -39,7 +79,10 @@ func (c *conn) flush() {
 	if c.writeNow() {
 		return
 	}
-	c.t.wg.Add(1)
+	if !c.t.begin() {
+		c.shut()
+		return
+	}
 	go func() {
 		defer c.t.wg.Done()
 		for !c.writeOnce() {
@@ -51,84 +94,106 @@ func (c *conn) flush() {
 // empty or lost and nobody is writing any more.
 func (c *conn) writeNow() bool {
 	raw, err := c.nc.SyscallConn()
-	if err != nil {
-		c.fail()
-		return true
-	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	var n int
-	var werr error
-	err = raw.Write(func(fd uintptr) bool {
-		n, werr = writeFD(fd, c.out)
-		return true
-	})
-	if err != nil || werr != nil {
-		c.dead = true
-		c.writing = false
-		go c.fail()
-		return true
-	}
-	c.out = c.out[:copy(c.out, c.out[n:])]
-	if len(c.out) == 0 {
-		if cap(c.out) > 64<<10 {
-			c.out = nil
+	if err == nil {
+		var werr error
+		err = raw.Write(func(fd uintptr) bool {
+			n, werr = writeFD(fd, c.out.b)
+			return true
+		})
+		if err == nil {
+			err = werr
 		}
-		c.writing = false
+	}
+	if err != nil {
+		c.dead, c.writing = true, false
+		c.mu.Unlock()
+		c.failLater()
 		return true
 	}
-	return false
+	defer c.mu.Unlock()
+	if c.written = n; n < len(c.out.b) {
+		return false
+	}
+	c.t.Stats.Sent.Add(int64(len(c.out.ends)))
+	c.out.clear()
+	c.written, c.writing = 0, false
+	return true
 }
 
 // writeOnce writes everything that is queued now, waiting as long as WriteTime
 // allows; true says that there is nothing left to do.
 func (c *conn) writeOnce() bool {
 	c.mu.Lock()
-	if c.dead || len(c.out) == 0 {
+	if c.dead || len(c.out.b) == 0 {
 		c.writing = false
+		dead := c.dead
 		c.mu.Unlock()
+		if dead {
+			c.fail(outQueue{}, 0)
+		}
 		return true
 	}
-	batch := c.out
-	c.out, c.spare = c.spare[:0], nil
+	q, done := c.out, c.written
+	c.out, c.written, c.spare = c.spare, 0, outQueue{}
+	c.flying = len(q.b) - done
 	c.mu.Unlock()
+
 	c.nc.SetWriteDeadline(time.Now().Add(c.t.cfg.WriteTime))
-	_, err := c.nc.Write(batch)
+	n, err := c.nc.Write(q.b[done:])
+	// A deadline that has passed would fail the next write, however late it is.
+	c.nc.SetWriteDeadline(time.Time{})
+
 	c.mu.Lock()
+	c.flying = 0
 	if err != nil {
-		c.out = append(batch, c.out...)
+		c.dead, c.writing = true, false
 		c.mu.Unlock()
-		c.fail()
+		c.fail(q, done+n)
 		return true
 	}
-	c.spare = batch[:0]
+	c.t.Stats.Sent.Add(int64(len(q.ends)))
+	q.clear()
+	c.spare = q
 	c.mu.Unlock()
-	c.t.Stats.Sent.Add(1)
 	return false
 }
 
-// fail gives the connection up and reports what was never written.
-func (c *conn) fail() {
+// failLater calls fail on a goroutine of its own: the caller may be in the
+// midst of something that the handler needs.
+func (c *conn) failLater() {
+	if !c.t.begin() {
+		c.shut()
+		return
+	}
+	go func() {
+		defer c.t.wg.Done()
+		c.fail(outQueue{}, 0)
+	}()
+}
+
+// fail gives the connection up and reports what was not written: of q, from
+// which the first n bytes were, and of the queue.
+func (c *conn) fail(q outQueue, n int) {
 	c.mu.Lock()
-	out := c.out
-	c.out = nil
+	out, written := c.out, c.written
+	c.out, c.written = outQueue{}, 0
 	c.dead = true
 	c.mu.Unlock()
 	c.shut()
-	if len(out) == 0 || c.t.closed() {
+	if c.t.closed() {
 		return
 	}
 	w := &worker{t: c.t}
-	var f sipmsg.Framer
-	for len(out) > 0 {
-		n, err := f.Frame(out)
-		if n == 0 || err != nil {
-			break
+	report := func(msg []byte) {
+		if !keepAlive(msg) {
+			c.t.handler.Undeliverable(w, msg, c.flow)
 		}
-		c.t.handler.Undeliverable(w, out[:n], c.flow)
-		out = out[n:]
 	}
-	w.Flush()
+	q.rest(n, report)
+	out.rest(written, report)
+	w.leave()
 }
 
 // shut closes the connection; its reader ends by that.

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sipr/core"
@@ -116,6 +117,12 @@ type Transport struct {
 	Stats   Stats
 
 	slots   chan struct{} // run slots of workers that come back from a wait
+	helpers chan *batch   // helpers with nothing to do
+	busy    atomic.Int32  // batches that are being handled
+
+	ctx     context.Context // ends with the transport; dialing stops then
+	cancel  context.CancelFunc
+	mu      sync.RWMutex // held to close closing, and by begin
 	closing chan struct{}
 	once    sync.Once
 	wg      sync.WaitGroup
@@ -126,6 +133,7 @@ type Transport struct {
 func Open(cfg Config) (*Transport, error) {
 	cfg.defaults()
 	t := &Transport{cfg: cfg, closing: make(chan struct{}), slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.conns.init()
 	for _, l := range cfg.Listen {
 		if err := t.listen(l); err != nil {
@@ -215,6 +223,9 @@ func name(s *core.Socket, advertise string) error {
 // Serve starts reading; h gets every message from now on.
 func (t *Transport) Serve(h Handler) {
 	t.handler = h
+	if len(t.udp) > 0 && reusePortSupported {
+		t.startHelpers()
+	}
 	for _, u := range t.udp {
 		u.serve()
 	}
@@ -228,7 +239,10 @@ func (t *Transport) Serve(h Handler) {
 // most until ctx ends.
 func (t *Transport) Close(ctx context.Context) error {
 	t.once.Do(func() {
+		t.mu.Lock()
 		close(t.closing)
+		t.mu.Unlock()
+		t.cancel()
 		for _, u := range t.udp {
 			u.close()
 		}
@@ -248,6 +262,18 @@ func (t *Transport) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// begin counts a goroutine that Close has to wait for; false says that it is
+// too late to start one. Goroutines that are counted themselves need not ask.
+func (t *Transport) begin() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.closed() {
+		return false
+	}
+	t.wg.Add(1)
+	return true
 }
 
 func (t *Transport) closed() bool {

@@ -2,12 +2,10 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 
 	"sipr/core"
-	"sipr/core/clock"
 )
 
 // udpSocket is one UDP listen address: one or more bound sockets, each with a
@@ -18,18 +16,12 @@ type udpSocket struct {
 	readers []*udpReader
 }
 
-// udpReader is one bound socket and the batch that was read from it last. The
-// goroutine that reads owns the batch; sending is open to all.
+// udpReader is one bound socket. Reading belongs to its batch; sending is open
+// to all.
 type udpReader struct {
 	sock *udpSocket
 	conn *net.UDPConn
 	io   mmsg
-
-	now  clock.Time
-	bufs [batchSize]*Buffer
-	len  [batchSize]int
-	from [batchSize]netip.AddrPort
-	n, i int // messages in the batch; the next one to handle
 }
 
 func openUDP(t *Transport, s *core.Socket) (*udpSocket, error) {
@@ -77,11 +69,13 @@ func openUDP(t *Transport, s *core.Socket) (*udpSocket, error) {
 
 func (u *udpSocket) serve() {
 	for _, r := range u.readers {
-		for i := range r.bufs {
-			r.bufs[i] = newBuffer()
+		b := &batch{t: u.t, r: r}
+		for i := range b.bufs {
+			b.bufs[i] = newBuffer()
 		}
+		u.t.busy.Add(1)
 		u.t.wg.Add(1)
-		go r.resume(&worker{t: u.t, src: r, udp: r})
+		go b.resume(&worker{t: u.t, src: b, udp: r})
 	}
 }
 
@@ -99,58 +93,4 @@ func (t *Transport) udpFor(s *core.Socket) *udpReader {
 		}
 	}
 	return nil
-}
-
-// resume implements source: it handles the rest of the batch and reads on,
-// until the handler yields or the socket is closed.
-func (r *udpReader) resume(w *worker) {
-	defer r.sock.t.wg.Done()
-	t := r.sock.t
-	for {
-		for r.i < r.n {
-			i := r.i
-			r.i++
-			msg := r.bufs[i].B[:r.len[i]]
-			if keepAlive(msg) {
-				continue
-			}
-			t.handler.Handle(w, msg, core.Flow{Socket: r.sock.socket, Remote: r.from[i]}, r.now)
-			if w.src == nil {
-				w.leave()
-				return
-			}
-		}
-		w.Flush()
-		r.n, r.i = 0, 0
-		if err := r.io.receive(r); err != nil {
-			if errors.Is(err, net.ErrClosed) || t.closed() {
-				return
-			}
-			continue // an ICMP error of an earlier datagram
-		}
-		r.now = t.cfg.Clock.Now()
-		t.Stats.Received.Add(int64(r.n))
-	}
-}
-
-// detach implements source.
-func (r *udpReader) detach() *Buffer {
-	i := r.i - 1
-	b := r.bufs[i]
-	r.bufs[i] = newBuffer()
-	return b
-}
-
-// keepAlive tells whether a datagram is no message at all but holds a binding
-// open in a NAT (RFC 5626 §3.5, and what phones send in its place).
-func keepAlive(b []byte) bool {
-	if len(b) > 20 {
-		return false
-	}
-	for _, c := range b {
-		if c != '\r' && c != '\n' && c != 0 && c != ' ' {
-			return false
-		}
-	}
-	return true
 }

@@ -52,10 +52,10 @@ func (m *mmsg) init(r *udpReader) (err error) {
 }
 
 // receive reads a batch; it blocks until there is at least one datagram.
-func (m *mmsg) receive(r *udpReader) error {
+func (m *mmsg) receive(to *batch) error {
 	for i := range m.hdrs {
 		h := &m.hdrs[i]
-		b := r.bufs[i].B
+		b := to.bufs[i].B
 		m.iovs[i].Base = &b[0]
 		m.iovs[i].SetLen(len(b))
 		h.hdr.Iov = &m.iovs[i]
@@ -70,10 +70,10 @@ func (m *mmsg) receive(r *udpReader) error {
 		return m.errno
 	}
 	for i := 0; i < m.got; i++ {
-		r.len[i] = int(m.hdrs[i].n)
-		r.from[i] = address(&m.names[i])
+		to.len[i] = int(m.hdrs[i].n)
+		to.from[i] = address(&m.names[i])
 	}
-	r.n = m.got
+	to.n = m.got
 	return nil
 }
 
@@ -92,6 +92,7 @@ func setAddress(sa *syscall.RawSockaddrInet6, a netip.AddrPort, v6 bool) uint32 
 	p[0], p[1] = byte(a.Port()>>8), byte(a.Port())
 	if v6 {
 		sa.Family = syscall.AF_INET6
+		sa.Flowinfo = 0 // an IPv4 address lay there, if the memory was used for one
 		sa.Addr = a.Addr().As16()
 		return syscall.SizeofSockaddrInet6
 	}

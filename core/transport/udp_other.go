@@ -16,14 +16,14 @@ type mmsg struct{}
 
 func (m *mmsg) init(*udpReader) error { return nil }
 
-func (m *mmsg) receive(r *udpReader) error {
-	n, from, err := r.conn.ReadFromUDPAddrPort(r.bufs[0].B)
+func (m *mmsg) receive(to *batch) error {
+	n, from, err := to.r.conn.ReadFromUDPAddrPort(to.bufs[0].B)
 	if err != nil {
 		return err
 	}
-	r.len[0] = n
-	r.from[0] = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-	r.n = 1
+	to.len[0] = n
+	to.from[0] = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	to.n = 1
 	return nil
 }
 

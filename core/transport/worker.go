@@ -16,7 +16,8 @@ const (
 	arenaSize = 64<<10 + sipmsg.MaxSize + 1
 )
 
-// source is what a worker reads from: a UDP reader or a connection.
+// source is what a worker gets its messages from: a batch of datagrams or a
+// connection.
 type source interface {
 	// resume goes on reading, on a goroutine of its own, with w.
 	resume(w *worker)
@@ -78,6 +79,13 @@ func (w *worker) Send(to core.Flow, msg []byte) error {
 	if to.Socket.Proto != core.UDP {
 		return w.sendStream(to, msg)
 	}
+	r := w.udp
+	if r == nil || r.sock.socket != to.Socket {
+		r = w.t.udpFor(to.Socket)
+	}
+	if r == nil || to.Socket.Addr.Addr().Is4() != to.Remote.Addr().Unmap().Is4() {
+		return ErrNoSocket
+	}
 	buf := w.Buffer()
 	o := w.out
 	off := len(o.arena)
@@ -87,10 +95,6 @@ func (w *worker) Send(to core.Flow, msg []byte) error {
 		buf = msg
 	}
 	o.arena = o.arena[:off+len(buf)]
-	r := w.udp
-	if r == nil || r.sock.socket != to.Socket {
-		r = w.t.udpFor(to.Socket)
-	}
 	o.queue = append(o.queue, datagram{r, to.Remote, off, off + len(buf)})
 	if len(o.queue) == batchSize {
 		w.Flush()
@@ -99,10 +103,20 @@ func (w *worker) Send(to core.Flow, msg []byte) error {
 }
 
 func (w *worker) sendStream(to core.Flow, msg []byte) error {
-	c, err := w.t.connFor(to)
-	if err != nil {
-		return err
+	for {
+		c, err := w.t.connFor(to)
+		if err != nil {
+			return err
+		}
+		if err = w.enqueue(c, msg); err != errConnLost {
+			return err
+		}
+		w.t.conns.remove(c) // it ended just now: a new one takes its place
 	}
+}
+
+// enqueue queues a message on a connection that Flush will write.
+func (w *worker) enqueue(c *conn, msg []byte) error {
 	if err := c.enqueue(msg); err != nil {
 		return err
 	}
@@ -174,14 +188,14 @@ func (w *worker) Yield() {
 // Resume implements Worker: at most one goroutine for each processor runs
 // beside the readers, whatever number comes back from waiting at once.
 func (w *worker) Resume() {
-	if w.yielded {
+	if w.yielded || w.src != nil { // it did not yield since
 		return
 	}
 	w.yielded = true
 	w.t.slots <- struct{}{}
 }
 
-// leave ends a goroutine that has handed its socket on.
+// leave ends the work of a goroutine that has no socket, or has handed it on.
 func (w *worker) leave() {
 	w.Flush()
 	if w.yielded {

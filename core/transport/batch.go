@@ -1,0 +1,154 @@
+package transport
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+
+	"sipr/core"
+	"sipr/core/clock"
+)
+
+// batch is a number of datagrams that were read from one socket, in buffers of
+// its own. A reader has one and refills it from its socket. A helper has one
+// too and gets its datagrams from readers that have more than they can handle:
+// SO_REUSEPORT spreads by source, so one trunk would fill one processor only.
+// The goroutine that runs resume owns a batch.
+type batch struct {
+	t    *Transport
+	r    *udpReader
+	wake chan struct{} // a helper waits here; nil for a reader
+
+	now  clock.Time
+	bufs [batchSize]*Buffer
+	len  [batchSize]int
+	from [batchSize]netip.AddrPort
+	n, i int // messages in the batch; the next one to handle
+}
+
+// resume implements source: it handles the rest of the batch and goes on with
+// the next, until the handler yields or the transport is closed.
+func (b *batch) resume(w *worker) {
+	defer b.t.wg.Done()
+	for {
+		for b.i < b.n {
+			i := b.i
+			b.i++
+			msg := b.bufs[i].B[:b.len[i]]
+			if keepAlive(msg) {
+				continue
+			}
+			b.t.handler.Handle(w, msg, core.Flow{Socket: b.r.sock.socket, Remote: b.from[i]}, b.now)
+			if w.src == nil {
+				w.leave()
+				return
+			}
+		}
+		w.Flush()
+		b.n, b.i = 0, 0
+		b.t.busy.Add(-1)
+		if b.wake == nil && !b.receive() || b.wake != nil && !b.await(w) {
+			w.lend()
+			return
+		}
+	}
+}
+
+// detach implements source.
+func (b *batch) detach() *Buffer {
+	i := b.i - 1
+	buf := b.bufs[i]
+	b.bufs[i] = newBuffer()
+	return buf
+}
+
+// receive fills a reader's batch; false says that the socket is closed.
+func (b *batch) receive() bool {
+	for {
+		err := b.r.io.receive(b)
+		if err == nil {
+			break
+		}
+		if errors.Is(err, net.ErrClosed) || b.t.closed() {
+			return false
+		}
+		b.n = 0 // an ICMP error of an earlier datagram
+	}
+	b.t.busy.Add(1)
+	b.now = b.t.cfg.Clock.Now()
+	b.t.Stats.Received.Add(int64(b.n))
+	if b.n == batchSize {
+		b.share()
+	}
+	return true
+}
+
+// share gives the second half of a full batch to a helper, if a processor has
+// nothing to do.
+func (b *batch) share() {
+	if int(b.t.busy.Load())+len(b.t.slots) >= cap(b.t.slots) {
+		return
+	}
+	var h *batch
+	select {
+	case h = <-b.t.helpers:
+	default:
+		return
+	}
+	half := b.n / 2
+	for i := half; i < b.n; i++ {
+		j := i - half
+		if h.bufs[j] == nil {
+			h.bufs[j] = newBuffer()
+		}
+		h.bufs[j], b.bufs[i] = b.bufs[i], h.bufs[j]
+		h.len[j], h.from[j] = b.len[i], b.from[i]
+	}
+	h.r, h.now, h.n, h.i = b.r, b.now, b.n-half, 0
+	b.n = half
+	b.t.busy.Add(1)
+	h.wake <- struct{}{}
+}
+
+// await fills a helper's batch; false says that the transport is closed.
+func (b *batch) await(w *worker) bool {
+	w.lend()
+	b.t.helpers <- b
+	select {
+	case <-b.wake:
+		w.udp = b.r
+		return true
+	case <-b.t.closing:
+		return false
+	}
+}
+
+// startHelpers starts one helper less than there are processors.
+func (t *Transport) startHelpers() {
+	n := cap(t.slots) - 1
+	t.helpers = make(chan *batch, n)
+	for range n {
+		b := &batch{t: t, wake: make(chan struct{}, 1)}
+		t.busy.Add(1)
+		t.wg.Add(1)
+		go b.resume(&worker{t: t, src: b})
+	}
+}
+
+// keepAlive tells whether a datagram is no message at all but holds a binding
+// open in a NAT (RFC 5626 §3.5, and what phones send in its place). Nothing as
+// short as this has room for a Via, so nobody could be answered.
+func keepAlive(b []byte) bool {
+	if len(b) < 20 {
+		return true
+	}
+	if len(b) > 20 {
+		return false
+	}
+	for _, c := range b {
+		if c != '\r' && c != '\n' && c != 0 && c != ' ' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,20 @@
+CREATE TABLE IF NOT EXISTS domain (
+  id     INTEGER PRIMARY KEY AUTOINCREMENT,
+  did    VARCHAR(64) NOT NULL,
+  domain VARCHAR(128) NOT NULL COLLATE NOCASE,
+  flags  INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (domain)
+);
+CREATE INDEX IF NOT EXISTS domain_did ON domain (did);
+CREATE INDEX IF NOT EXISTS domain_lower ON domain (LOWER(domain));
+
+CREATE TABLE IF NOT EXISTS domain_attrs (
+  id    INTEGER PRIMARY KEY AUTOINCREMENT,
+  did   VARCHAR(64),
+  name  VARCHAR(32) NOT NULL,
+  type  INTEGER NOT NULL DEFAULT 0,
+  value VARCHAR(255),
+  flags INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (did, name, value)
+);
+CREATE INDEX IF NOT EXISTS domain_attrs_did ON domain_attrs (did, flags);

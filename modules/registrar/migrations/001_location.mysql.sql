@@ -1,0 +1,25 @@
+-- Names and Call-IDs compare byte by byte.
+CREATE TABLE IF NOT EXISTS location (
+	id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+	did VARCHAR(64) NOT NULL,
+	username VARCHAR(128) NOT NULL,
+	contact VARCHAR(512) NOT NULL,
+	path VARCHAR(512) NOT NULL DEFAULT '',
+	received VARCHAR(96) NOT NULL DEFAULT '',
+	socket VARCHAR(96) NOT NULL DEFAULT '',
+	flow VARCHAR(32) NOT NULL DEFAULT '',
+	node VARCHAR(64) NOT NULL DEFAULT '',
+	instance VARCHAR(255) NOT NULL DEFAULT '',
+	reg_id BIGINT UNSIGNED NOT NULL DEFAULT 0,
+	methods VARCHAR(255) NOT NULL DEFAULT '',
+	user_agent VARCHAR(64) NOT NULL DEFAULT '',
+	ruid VARCHAR(64) NOT NULL,
+	call_id VARCHAR(255) NOT NULL,
+	cseq BIGINT UNSIGNED NOT NULL,
+	q INT NOT NULL DEFAULT 1000,
+	expires BIGINT NOT NULL,
+	modified BIGINT NOT NULL DEFAULT 0,
+	UNIQUE KEY location_ruid (ruid),
+	KEY location_aor (did, username),
+	KEY location_expires (expires)
+) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

@@ -1,0 +1,24 @@
+CREATE TABLE IF NOT EXISTS location (
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	did TEXT NOT NULL,
+	username TEXT NOT NULL,
+	contact TEXT NOT NULL,
+	path TEXT NOT NULL DEFAULT '',
+	received TEXT NOT NULL DEFAULT '',
+	socket TEXT NOT NULL DEFAULT '',
+	flow TEXT NOT NULL DEFAULT '',
+	node TEXT NOT NULL DEFAULT '',
+	instance TEXT NOT NULL DEFAULT '',
+	reg_id INTEGER NOT NULL DEFAULT 0,
+	methods TEXT NOT NULL DEFAULT '',
+	user_agent TEXT NOT NULL DEFAULT '',
+	ruid TEXT NOT NULL,
+	call_id TEXT NOT NULL,
+	cseq INTEGER NOT NULL,
+	q INTEGER NOT NULL DEFAULT 1000,
+	expires INTEGER NOT NULL,
+	modified INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX IF NOT EXISTS location_ruid ON location (ruid);
+CREATE INDEX IF NOT EXISTS location_aor ON location (did, username);
+CREATE INDEX IF NOT EXISTS location_expires ON location (expires);

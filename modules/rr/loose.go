@@ -1,0 +1,116 @@
+package rr
+
+import (
+	"sipr/core"
+	"sipr/core/sipmsg"
+)
+
+func (m *Module) looseRoute(r *core.Request, _ *core.Args) core.Result {
+	m.repairStrict(r)
+	own := 0
+	for own < 2 { // ours, and its twin if the dialog changes sockets here
+		u, ok := m.topRoute(r)
+		if !ok || !r.Engine.IsMyself(u.Host, u.Port) {
+			break
+		}
+		if own == 0 {
+			r.RouteParams = r.Keep(u.Params)
+		}
+		_, double := u.Param("r2")
+		r.Msg.RemoveTopValue(r.Msg.First(sipmsg.HRoute))
+		own++
+		if !double {
+			break
+		}
+	}
+	switch {
+	case own > 0 && r.Msg.ToTag() != nil:
+		if m.proves(r, r.Msg.FromTag()) || m.proves(r, r.Msg.ToTag()) {
+			r.InDialog = true
+			return core.True
+		}
+		return core.False("forged")
+	case r.RouteParams != nil && r.Msg.ToTag() != nil && own == 0: // a strict router's form
+		if m.proves(r, r.Msg.FromTag()) || m.proves(r, r.Msg.ToTag()) {
+			r.InDialog = true
+			return core.True
+		}
+		return core.False("forged")
+	case r.Msg.Has(sipmsg.HRoute):
+		return core.False("foreign")
+	case own > 0:
+		return core.False("preloaded")
+	}
+	return core.False("none")
+}
+
+// topRoute parses the URI of the topmost Route value.
+func (m *Module) topRoute(r *core.Request) (sipmsg.URI, bool) {
+	i := r.Msg.First(sipmsg.HRoute)
+	if i < 0 {
+		return sipmsg.URI{}, false
+	}
+	v, _ := sipmsg.NextValue(r.Msg.Value(i))
+	n, err := sipmsg.ParseNameAddr(v)
+	if err != nil {
+		return sipmsg.URI{}, false
+	}
+	u, err := n.URI()
+	return u, err == nil
+}
+
+// repairStrict undoes what a strict router before us did: it put our
+// Record-Route URI into the Request-URI and the real one at the end of the
+// Route (RFC 3261 §16.4).
+func (m *Module) repairStrict(r *core.Request) {
+	u, err := r.Msg.RURI()
+	if err != nil || u.User != nil {
+		return
+	}
+	if _, ours := u.Param("mac"); !ours || !r.Engine.IsMyself(u.Host, u.Port) {
+		return
+	}
+	last, header := lastRoute(r.Msg)
+	if header < 0 {
+		return
+	}
+	n, err := sipmsg.ParseNameAddr(last)
+	if err != nil {
+		return
+	}
+	r.RouteParams = r.Keep(u.Params)
+	r.Msg.SetRURI(r.Keep(n.URIText))
+	removeLast(r.Msg, header)
+}
+
+// lastRoute returns the last Route value and the header field that holds it.
+func lastRoute(m *sipmsg.Message) ([]byte, int) {
+	var last []byte
+	header := -1
+	for v := m.Values(sipmsg.HRoute); v.Next(); {
+		last, header = v.Value, v.Header()
+	}
+	return last, header
+}
+
+// removeLast removes the last value of a header field.
+func removeLast(m *sipmsg.Message, header int) {
+	var keep []byte
+	rest := m.Value(header)
+	for {
+		var v []byte
+		v, rest = sipmsg.NextValue(rest)
+		if len(rest) == 0 {
+			break
+		}
+		if len(keep) > 0 {
+			keep = append(keep, ", "...)
+		}
+		keep = append(keep, v...)
+	}
+	if len(keep) == 0 {
+		m.Remove(header)
+		return
+	}
+	m.Replace(header, keep)
+}

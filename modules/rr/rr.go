@@ -1,0 +1,152 @@
+// Package rr keeps this router in the path of a dialog: Record-Route, Route and
+// their repair for strict routers (RFC 3261 §16.4, §16.6, §16.12).
+//
+// A Record-Route of ours carries a MAC over the Call-ID and the tag of who set
+// the dialog up. Only a request that brings it back belongs to a dialog that
+// went through this router; an invented To tag and Route buy nothing.
+package rr
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+
+	"github.com/dchest/siphash"
+
+	"sipr/core"
+	"sipr/core/sipmsg"
+)
+
+// Module is the module rr.
+type Module struct {
+	host       core.Host
+	k0, k1     uint64
+	appendFrom bool
+	record     func(dst []byte, r *core.Request, out *core.Socket) []byte
+}
+
+// New returns the module with its defaults.
+func New() core.Module { return &Module{} }
+
+var (
+	_ core.Configurer = (*Module)(nil)
+	_ core.Starter    = (*Module)(nil)
+)
+
+// Describe implements core.Module.
+func (m *Module) Describe() core.Spec {
+	return core.Spec{
+		Name:    "rr",
+		Summary: "Record-Route and loose routing, with proof that a dialog was set up through this router.",
+		Params: []core.Param{
+			core.BoolParam(&m.appendFrom, "append_fromtag", "add ;ftag= with the tag of From to Record-Route"),
+		},
+		Exports: []core.Export{
+			core.Func("record_route", m.recordRoute, "Stays in the path of the dialog that this request may set up. Where the branch leaves over another socket than it came, both are recorded.").
+				In(core.RequestRoute | core.BranchRoute | core.FailureRoute),
+			core.Func("loose_route", m.looseRoute, "Removes our own Route and repairs what a strict router did. True if the request belongs to a dialog that was set up through this router; else false and why: none (no Route), preloaded (only ours, outside a dialog), foreign (a Route that is not ours) or forged (no proof).").
+				In(core.RequestRoute),
+			core.Func("add_rr_param", m.addParam, "Adds parameters to our Record-Route, such as \";nat=yes\".", core.Text("params", "with the leading semicolon")).
+				In(core.RequestRoute | core.BranchRoute | core.FailureRoute),
+			core.Func("check_route_param", m.checkParam, "Tells whether our own Route, which loose_route removed, carries a parameter, or a parameter with a value.",
+				core.Text("param", `"nat" or "nat=yes"`)).In(core.RequestRoute),
+		},
+	}
+}
+
+// Configure implements core.Configurer.
+func (m *Module) Configure(h core.Host) error {
+	m.host = h
+	m.record = m.appendRecord
+	return nil
+}
+
+// Start implements core.Starter.
+func (m *Module) Start(context.Context) error {
+	key := m.host.Secret("record-route")
+	m.k0, m.k1 = binary.LittleEndian.Uint64(key[:]), binary.LittleEndian.Uint64(key[8:])
+	return nil
+}
+
+// appendMAC appends the proof for a dialog: what binds a Record-Route to the
+// Call-ID and the tag of who set it up.
+func (m *Module) appendMAC(dst, callID, tag []byte) []byte {
+	var tmp [512]byte
+	b := append(append(append(tmp[:0], callID...), 0), tag...)
+	var sum [8]byte
+	binary.BigEndian.PutUint64(sum[:], siphash.Hash(m.k0, m.k1, b))
+	return hex.AppendEncode(dst, sum[:])
+}
+
+func (m *Module) recordRoute(r *core.Request, _ *core.Args) core.Result {
+	r.RecordRoute = m.record
+	return core.True
+}
+
+// appendRecord appends our Record-Route lines for a branch that leaves over
+// out: the nearer to the callee first.
+func (m *Module) appendRecord(dst []byte, r *core.Request, out *core.Socket) []byte {
+	in := r.Flow.Socket
+	if in == out || in == nil {
+		return m.appendLine(dst, r, out, false)
+	}
+	dst = m.appendLine(dst, r, out, true)
+	return m.appendLine(dst, r, in, true)
+}
+
+func (m *Module) appendLine(dst []byte, r *core.Request, s *core.Socket, double bool) []byte {
+	dst = append(append(dst, "Record-Route: <sip:"...), s.SentBy...)
+	if s.Proto != core.UDP {
+		dst = append(dst, ";transport="...)
+		for _, c := range []byte(s.Proto.String()) {
+			dst = append(dst, c|0x20)
+		}
+	}
+	if double {
+		dst = append(dst, ";r2=on"...)
+	}
+	dst = append(dst, ";lr;mac="...)
+	tag := r.Msg.FromTag()
+	if r.InDialog && !m.proves(r, tag) {
+		tag = r.Msg.ToTag()
+	}
+	dst = m.appendMAC(dst, r.Msg.CallID(), tag)
+	if m.appendFrom {
+		dst = append(append(dst, ";ftag="...), r.Msg.FromTag()...)
+	}
+	dst = append(dst, r.RRParams...)
+	return append(dst, ">\r\n"...)
+}
+
+// proves tells whether the Route that the request brought was made for a
+// dialog that the owner of tag set up.
+func (m *Module) proves(r *core.Request, tag []byte) bool {
+	mac, ok := sipmsg.HeaderParam(r.RouteParams, "mac")
+	if !ok || len(tag) == 0 {
+		return false
+	}
+	var tmp [16]byte
+	return bytes.Equal(m.appendMAC(tmp[:0], r.Msg.CallID(), tag), mac)
+}
+
+func (m *Module) addParam(r *core.Request, a *core.Args) core.Result {
+	p := a.Bytes(0)
+	if len(p) == 0 {
+		return core.False("empty")
+	}
+	if bytes.ContainsAny(p, "<>\"\r\n ,?") {
+		return core.False("invalid")
+	}
+	if p[0] != ';' {
+		r.RRParams = append(r.RRParams, ';')
+	}
+	r.RRParams = append(r.RRParams, p...)
+	return core.True
+}
+
+func (m *Module) checkParam(r *core.Request, a *core.Args) core.Result {
+	name, want, hasValue := bytes.Cut(a.Bytes(0), []byte("="))
+	v, ok := sipmsg.HeaderParam(r.RouteParams, string(name))
+	return core.Is(ok && (!hasValue || bytes.Equal(v, want)))
+}

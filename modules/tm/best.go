@@ -1,0 +1,120 @@
+package tm
+
+import (
+	"sipr/core"
+	"sipr/core/clock"
+	"sipr/core/sipmsg"
+)
+
+// decide chooses the best of the final responses once every branch has one,
+// gives the failure route its turn, and answers the caller. b is the branch that
+// ended last and msg its response, which is not kept in b.reply yet.
+func (t *tx) decide(b *branch, msg *sipmsg.Message, now clock.Time) {
+	best := t.best()
+	for _, o := range t.branches {
+		o.judged = true
+	}
+	var reply *sipmsg.Message
+	var scratch *sipmsg.Message
+	switch {
+	case best == b:
+		reply = msg
+	case len(best.reply) > 0:
+		scratch = t.m.scratch.Get().(*sipmsg.Message)
+		if scratch.Parse(best.reply) == nil {
+			reply = scratch
+		}
+	}
+	if !t.failureRoute(best, reply, now) {
+		t.sendBest(best, reply, now)
+	}
+	if scratch != nil {
+		scratch.Reset()
+		t.m.scratch.Put(scratch)
+	}
+	t.settle()
+}
+
+// best returns the branch with the best response that was not judged yet (RFC
+// 3261 §16.7 step 6): 6xx first, then the lowest class; within 4xx those that
+// tell the caller what to change.
+func (t *tx) best() *branch {
+	var best *branch
+	for _, b := range t.branches {
+		if b.judged {
+			continue
+		}
+		if best == nil || rank(b.code) < rank(best.code) {
+			best = b
+		}
+	}
+	return best
+}
+
+func rank(code int) int {
+	switch {
+	case code >= 600:
+		return 0
+	case code >= 300 && code < 400:
+		return 1000
+	case code == 401 || code == 407 || code == 415 || code == 420 || code == 484:
+		return 2000
+	case code == 408 || code == 487:
+		return 2900 // what others say about the callee is worth more
+	case code >= 400 && code < 500:
+		return 2500
+	case code == 503:
+		return 3900
+	}
+	return 3000
+}
+
+// failureRoute runs the failure route, if there is one; true says that it has
+// dealt with the request.
+func (t *tx) failureRoute(best *branch, reply *sipmsg.Message, now clock.Time) bool {
+	r := t.r
+	if r == nil || r.OnFailure == "" || t.canceled {
+		return false
+	}
+	route := r.OnFailure
+	r.OnFailure, r.OnBranch = "", ""
+	n := len(t.branches)
+	t.failCode = best.code
+	r.Reply = reply
+	r.ClearTargets()
+	t.inFailure = true
+	r.Engine.RunRoute(r, core.FailureRoute, route)
+	t.inFailure = false
+	r.Reply = nil
+	t.out = r.Out
+	if t.state >= completed {
+		return true
+	}
+	for _, b := range t.branches[n:] {
+		if !b.final() {
+			return true
+		}
+	}
+	return false
+}
+
+// sendBest answers the caller with the best response.
+func (t *tx) sendBest(best *branch, reply *sipmsg.Message, now clock.Time) {
+	code := best.code
+	if reply == nil {
+		if code == 503 { // our own view of one next hop (§16.7 step 6)
+			code = 500
+		}
+		if t.canceled {
+			code = 487
+		}
+		t.reply(&core.Answer{Code: code, Reason: sipmsg.ReasonPhrase(code)})
+		return
+	}
+	t.replyRoute(reply)
+	if code == 503 {
+		t.reply(&core.Answer{Code: 500, Reason: "Service Unavailable Downstream", ToTag: reply.ToTag()})
+		return
+	}
+	t.forwardReply(reply, now)
+}

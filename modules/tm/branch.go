@@ -1,0 +1,198 @@
+package tm
+
+import (
+	"time"
+
+	"sipr/core"
+	"sipr/core/clock"
+	"sipr/core/sipmsg"
+)
+
+// branch is a client transaction: one place that a request was sent to.
+type branch struct {
+	t    *tx
+	n    int
+	id   []byte // our branch parameter
+	flow core.Flow
+	req  []byte // the request as sent; after a final response to INVITE the ACK to it
+	code int    // of the last response, 0 for none; 408 and others also of our own
+	// reply is the final response, kept until the best one is chosen; empty
+	// for one of our own.
+	reply []byte
+	// forwarded tells that the final response has been sent on or judged.
+	judged bool
+
+	wantCancel bool // CANCEL is due as soon as there is a provisional response
+	canceled   bool // it was sent
+	cancelDone bool // it was answered
+
+	retr     clock.Timer // Timers A and E
+	retrAt   clock.Time
+	interval time.Duration
+	fr       clock.Timer // Timers B, C and F
+	frAt     clock.Time
+}
+
+func (m *Module) freshBranch() *branch {
+	if b, ok := m.brs.Get().(*branch); ok {
+		return b
+	}
+	b := &branch{}
+	b.retr.Fire = func(now clock.Time) { b.t.enter(m.out, event{kind: evRetransmit, branch: b.n, now: now}) }
+	b.fr.Fire = func(now clock.Time) { b.t.enterApart(event{kind: evTimeout, branch: b.n, now: now}) }
+	return b
+}
+
+func (b *branch) recycle() {
+	m := b.t.m
+	b.id, b.req, b.reply = b.id[:0], b.req[:0], b.reply[:0]
+	b.code, b.judged, b.wantCancel, b.canceled, b.cancelDone = 0, false, false, false, false
+	b.retrAt, b.frAt, b.interval = 0, 0, 0
+	b.flow = core.Flow{}
+	m.brs.Put(b)
+}
+
+// final tells whether the branch has its final response, real or our own.
+func (b *branch) final() bool { return b.code >= 200 }
+
+// begin sends the request that lies in b.req for the first time.
+func (b *branch) begin(now clock.Time, fr time.Duration) {
+	t := b.t
+	if err := t.out.Send(b.flow, append(t.out.Buffer(), b.req...)); err != nil {
+		b.setTimeout(now) // as if it had timed out at once, but with 503
+		b.code = -503
+		return
+	}
+	if !b.flow.Proto().Reliable() {
+		b.interval = t.m.t1
+		b.setRetransmit(now.Add(b.interval))
+	}
+	b.setTimeout(now.Add(fr))
+}
+
+func (b *branch) setRetransmit(at clock.Time) {
+	b.retrAt = at
+	b.t.wheel.Set(&b.retr, at)
+}
+
+func (b *branch) setTimeout(at clock.Time) {
+	b.frAt = at
+	b.t.wheel.Set(&b.fr, at)
+}
+
+func (b *branch) stopRetransmit() {
+	if b.retrAt != 0 {
+		b.retrAt = 0
+		b.t.wheel.Stop(&b.retr)
+	}
+}
+
+func (b *branch) stopTimers() {
+	b.stopRetransmit()
+	if b.frAt != 0 {
+		b.frAt = 0
+		b.t.wheel.Stop(&b.fr)
+	}
+}
+
+// retransmit is Timer A or E, also of a CANCEL.
+func (b *branch) retransmit(now clock.Time) {
+	if b.retrAt == 0 || now < b.retrAt {
+		return
+	}
+	t := b.t
+	switch {
+	case b.canceled && b.cancelDone, b.final() && !b.canceled:
+		b.retrAt = 0
+		return
+	case b.canceled:
+		b.sendCancel()
+		b.interval = min(2*b.interval, t.m.t2)
+	case t.method == sipmsg.INVITE:
+		t.out.Send(b.flow, append(t.out.Buffer(), b.req...))
+		b.interval *= 2
+	default:
+		t.out.Send(b.flow, append(t.out.Buffer(), b.req...))
+		b.interval = min(2*b.interval, t.m.t2)
+		if b.code >= 100 { // Proceeding: Timer E runs at T2
+			b.interval = t.m.t2
+		}
+	}
+	b.setRetransmit(now.Add(b.interval))
+}
+
+// timeout is Timer B, C or F: there is no final response in time.
+func (b *branch) timeout(now clock.Time) {
+	if b.frAt == 0 || now < b.frAt || b.final() {
+		return
+	}
+	t := b.t
+	b.frAt = 0
+	b.stopRetransmit()
+	switch {
+	case b.code == -503:
+		b.code = 503
+	case t.method == sipmsg.INVITE && b.code >= 100 && !b.canceled:
+		// Timer C: the branch rings too long. It is canceled, and counts as
+		// timed out at once so that others get their turn (§16.8).
+		b.cancelNow(now)
+		b.code = 408
+		t.m.stats.timeouts.Add(1)
+	case b.canceled:
+		b.code = 487
+	default:
+		b.code = 408
+		t.m.stats.timeouts.Add(1)
+	}
+	b.reply = b.reply[:0]
+	t.branchDone(b, nil, now)
+}
+
+// cancelNow cancels the branch: at once if it has a provisional response, else
+// as soon as one comes (RFC 3261 §9.1).
+func (b *branch) cancelNow(now clock.Time) {
+	if b.final() || b.canceled || b.t.method != sipmsg.INVITE {
+		return
+	}
+	if b.code < 100 {
+		b.wantCancel = true
+		return
+	}
+	b.wantCancel, b.canceled = false, true
+	b.sendCancel()
+	if !b.flow.Proto().Reliable() {
+		b.interval = b.t.m.t1
+		b.setRetransmit(now.Add(b.interval))
+	}
+	b.setTimeout(now.Add(64 * b.t.m.t1))
+}
+
+func (b *branch) sendCancel() {
+	b.sendHop("CANCEL", nil)
+}
+
+// sendHop sends an ACK or a CANCEL for the request that was sent, and returns
+// it.
+func (b *branch) sendHop(method string, to []byte) []byte {
+	m := b.t.m.scratch.Get().(*sipmsg.Message)
+	defer b.t.m.scratch.Put(m)
+	if m.Parse(b.req) != nil {
+		return nil
+	}
+	msg := m.AppendHop(b.t.out.Buffer(), method, to)
+	b.t.out.Send(b.flow, msg)
+	return msg
+}
+
+// ack sends the ACK to a final response other than 2xx, and keeps it in the
+// place of the request for retransmissions of the response.
+func (b *branch) ack(reply *sipmsg.Message) {
+	if b.code >= 300 && len(b.req) > 4 && string(b.req[:4]) == "ACK " {
+		b.t.out.Send(b.flow, append(b.t.out.Buffer(), b.req...))
+		return
+	}
+	ack := b.sendHop("ACK", reply.Get(sipmsg.HTo))
+	if ack != nil {
+		b.req = append(b.req[:0], ack...)
+	}
+}

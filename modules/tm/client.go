@@ -1,0 +1,218 @@
+package tm
+
+import (
+	"bytes"
+
+	"sipr/core"
+	"sipr/core/clock"
+	"sipr/core/sipmsg"
+)
+
+// onResponse takes responses to requests that a transaction has sent.
+func (m *Module) onResponse(r *core.Response) bool {
+	v, err := r.Msg.Via()
+	if err != nil {
+		return false
+	}
+	index, n, ok := parseBranch(v.Branch)
+	if !ok {
+		return false
+	}
+	t := m.client.get(index)
+	if t == nil {
+		m.stats.late.Add(1)
+		return true // ours by its form, but not known any more: it must not travel on
+	}
+	if t.state == terminated || int(n) >= len(t.branches) || !bytes.Equal(t.branches[n].id, v.Branch) {
+		t.mu.Unlock()
+		m.stats.late.Add(1)
+		return true
+	}
+	method := r.Msg.CSeqMethod()
+	if method == sipmsg.CANCEL && t.method == sipmsg.INVITE {
+		b := t.branches[n]
+		if !t.owned && r.Msg.Status >= 200 { // the CANCEL needs no more retransmissions
+			b.cancelDone = true
+		}
+		t.mu.Unlock()
+		return true
+	}
+	if method != t.method {
+		t.mu.Unlock()
+		return true
+	}
+	ev := event{kind: evResponse, branch: int(n), now: r.Now, msg: r.Msg, flow: r.Flow}
+	if t.owned { // it outlives the batch
+		ev.msg = copyMessage(r.Msg)
+	}
+	t.enterLocked(r.Out, ev)
+	return true
+}
+
+// copyMessage copies a message that has to wait.
+func copyMessage(m *sipmsg.Message) *sipmsg.Message {
+	c := new(sipmsg.Message)
+	if err := c.Parse(bytes.Clone(m.Bytes())); err != nil {
+		return nil
+	}
+	return c
+}
+
+// response handles a response of a branch.
+func (t *tx) response(b *branch, msg *sipmsg.Message, now clock.Time) {
+	if msg == nil {
+		return
+	}
+	code := msg.Status
+	if b.final() {
+		t.again(b, msg, now)
+		return
+	}
+	if code < 200 {
+		t.provisional(b, msg, now)
+		return
+	}
+	b.stopTimers()
+	b.code = code
+	if t.method == sipmsg.INVITE && code >= 300 {
+		b.ack(msg)
+	}
+	t.branchDone(b, msg, now)
+}
+
+// again handles a final response of a branch that has one already.
+func (t *tx) again(b *branch, msg *sipmsg.Message, now clock.Time) {
+	if t.method != sipmsg.INVITE || msg.Status < 200 {
+		return
+	}
+	if msg.Status >= 300 {
+		if b.code >= 300 {
+			b.ack(msg) // Timer D: the response came again
+		}
+		return
+	}
+	// A 2xx is always sent on: a retransmission, or one that came after the
+	// branch was given up (§16.7 step 5).
+	if t.done != nil {
+		return
+	}
+	t.forwardReply(msg, now)
+}
+
+func (t *tx) provisional(b *branch, msg *sipmsg.Message, now clock.Time) {
+	first := b.code < 100
+	b.code = msg.Status
+	if t.method == sipmsg.INVITE {
+		if !b.canceled {
+			b.stopRetransmit()
+			_, inv := t.m.frTimers(t.r)
+			if first || msg.Status > 100 { // Timer C starts anew (§16.7 step 2)
+				b.setTimeout(now.Add(inv))
+			}
+		}
+		if b.wantCancel {
+			b.cancelNow(now)
+		}
+	}
+	if msg.Status == 100 || t.state >= completed {
+		return
+	}
+	if t.done != nil {
+		t.done(msg.Status, msg)
+		return
+	}
+	if t.replyRoute(msg) {
+		t.forwardReply(msg, now)
+	}
+}
+
+// replyRoute runs the reply route; false says that the response is dropped.
+func (t *tx) replyRoute(msg *sipmsg.Message) bool {
+	r := t.r
+	if r == nil || r.OnReply == "" {
+		return true
+	}
+	was := r.Reply
+	r.Reply, r.Dropped = msg, false
+	r.Engine.RunRoute(r, core.ReplyRoute, r.OnReply)
+	r.Reply = was
+	t.out = r.Out
+	return !r.Dropped
+}
+
+// forwardReply sends a response upstream: without our Via, otherwise as it is.
+func (t *tx) forwardReply(msg *sipmsg.Message, now clock.Time) {
+	code := msg.Status
+	if _, ok := msg.RemoveVia(); !ok {
+		return
+	}
+	if code >= 200 && t.state < completed && t.r != nil {
+		t.r.Engine.Final(&core.FinalEvent{Request: t.r, Code: code, Reason: msg.Reason(), Reply: msg, Now: now})
+	}
+	out := msg.AppendTo(t.out.Buffer())
+	if t.state == accepted || t.state == completed && code < 300 && t.method == sipmsg.INVITE {
+		t.out.Send(t.flow, out) // a further 2xx
+		return
+	}
+	t.emit(out, code, now)
+}
+
+// branchDone judges a final response of a branch; msg is nil for one of our
+// own (timeout, transport failure).
+func (t *tx) branchDone(b *branch, msg *sipmsg.Message, now clock.Time) {
+	if t.done != nil {
+		b.judged = true
+		t.setState(completed)
+		t.done(b.code, msg)
+		t.settle()
+		return
+	}
+	if b.code >= 200 && b.code < 300 && msg != nil {
+		b.judged = true
+		if t.state < completed || t.method == sipmsg.INVITE {
+			if t.state < completed {
+				t.replyRoute(msg)
+			}
+			t.cancelBranches(now)
+			t.forwardReply(msg, now)
+		}
+		t.settle()
+		return
+	}
+	if b.code >= 600 {
+		t.cancelBranches(now)
+	}
+	if t.state >= completed {
+		t.settle()
+		return
+	}
+	for _, o := range t.branches {
+		if !o.final() {
+			if msg != nil {
+				b.reply = append(b.reply[:0], msg.Bytes()...)
+			}
+			return
+		}
+	}
+	t.decide(b, msg, now)
+}
+
+// cancelBranches cancels every branch that has no final response.
+func (t *tx) cancelBranches(now clock.Time) {
+	for _, b := range t.branches {
+		b.cancelNow(now)
+	}
+}
+
+// cancel handles the caller's CANCEL.
+func (t *tx) cancel(now clock.Time) {
+	if t.method != sipmsg.INVITE || t.canceled || t.state >= completed {
+		return
+	}
+	t.canceled = true
+	if len(t.branches) == 0 {
+		t.reply(&core.Answer{Code: 487, Reason: "Request Terminated"})
+		return
+	}
+	t.cancelBranches(now)
+}

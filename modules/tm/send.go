@@ -1,0 +1,61 @@
+package tm
+
+import (
+	"errors"
+	"fmt"
+
+	"sipr/core"
+	"sipr/core/sipmsg"
+)
+
+// API is what tm offers to other modules.
+type API interface {
+	// Send sends a request of this router's own, whole but for its Via, over
+	// a flow, and calls done with each provisional response and then once
+	// with the final one: a response that was received, or a nil message and
+	// 408 or 503. A 2xx to an INVITE has to be acknowledged by the caller.
+	// done runs on a goroutine of tm's choice and must not block or keep the
+	// message.
+	Send(request []byte, to core.Flow, done func(code int, reply *sipmsg.Message)) error
+}
+
+// Send implements API.
+func (m *Module) Send(request []byte, to core.Flow, done func(code int, reply *sipmsg.Message)) error {
+	msg := new(sipmsg.Message)
+	if err := msg.Parse(request); err != nil {
+		return fmt.Errorf("request to send: %w", err)
+	}
+	if !msg.IsRequest() || msg.Method == sipmsg.ACK || !to.Valid() {
+		return errors.New("request to send: a request other than ACK and a flow are expected")
+	}
+	t := m.fresh()
+	t.key = t.key[:0]
+	t.owned, t.running = true, false
+	t.method, t.state, t.code, t.canceled = msg.Method, trying, 0, false
+	t.done, t.created = done, m.clock.Now()
+	t.reliable = true
+	if !m.client.add(t) {
+		t.recycle()
+		return errFull
+	}
+	t.wheel = m.wheels[int(t.index)%len(m.wheels)]
+	m.stats.active.Add(1)
+	m.stats.created.Add(1)
+	b := m.freshBranch()
+	b.t, b.n, b.flow = t, 0, to
+	b.id = appendBranch(b.id[:0], t.index, 0, 0)
+	mf := msg.MaxForwards()
+	if mf <= 0 {
+		mf = 70
+	}
+	b.req = msg.AppendForward(b.req[:0], &sipmsg.Forward{Top: core.AppendVia(nil, to.Socket, b.id), MaxForwards: mf})
+	t.mu.Lock()
+	t.branches = append(t.branches, b)
+	t.mu.Unlock()
+	out := m.host.Network().NewSender()
+	t.out = out
+	b.begin(t.created, m.frTimer)
+	t.letGo()
+	out.Flush()
+	return nil
+}

@@ -1,0 +1,141 @@
+// Package tm is the transaction layer and the stateful proxy: server and client
+// transactions of RFC 3261 §17 with the corrections of RFC 6026, forking and
+// the choice of the best response (§16.7), CANCEL, retransmissions and timers.
+// A script never has to absorb a retransmission, to match a CANCEL or to
+// remember an ACK.
+//
+// A transaction has one owner at a time. Whoever finds it owned leaves an event
+// in its queue and goes on; the owner empties the queue before it lets go. No
+// lock is held while a script runs.
+package tm
+
+import (
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"sipr/core"
+	"sipr/core/clock"
+	"sipr/core/sipmsg"
+)
+
+// Module is the module tm.
+type Module struct {
+	host  core.Host
+	log   *slog.Logger
+	clock clock.Clock
+
+	frTimer, frInvTimer   time.Duration
+	t1, t2, t4            time.Duration
+	maxTx, maxPerSource   int
+	maxBranches, maxQueue int
+	maxBreadth            int
+	trying                string
+
+	pool sync.Pool // of *tx
+	brs  sync.Pool // of *branch
+	// scratch keeps messages to parse into, marks the edits of a branch.
+	scratch, marks sync.Pool
+	server         serverTable
+	client         clientTable
+	wheels         []*clock.Wheel
+	out            core.Sender // of the goroutine that turns the wheels
+	loop           loopKey
+	stats          counters
+}
+
+type counters struct {
+	active, created, refused, retransmissions, timeouts, late, cancels, loops *core.Counter
+	replies                                                                   [7]*core.Counter // by class
+}
+
+// New returns the module with its defaults.
+func New() core.Module {
+	return &Module{
+		scratch: sync.Pool{New: func() any { return new(sipmsg.Message) }},
+		marks:   sync.Pool{New: func() any { return new(sipmsg.Mark) }},
+		frTimer: 30 * time.Second, frInvTimer: 120 * time.Second,
+		t1: 500 * time.Millisecond, t2: 4 * time.Second, t4: 5 * time.Second,
+		maxTx: 1_000_000, maxPerSource: 0, maxBranches: 12, maxQueue: 64, maxBreadth: 60,
+		trying: "Trying",
+	}
+}
+
+var (
+	_ core.Configurer = (*Module)(nil)
+	_ core.Starter    = (*Module)(nil)
+	_ API             = (*Module)(nil)
+)
+
+// Describe implements core.Module.
+func (m *Module) Describe() core.Spec {
+	ms := time.Millisecond
+	return core.Spec{
+		Name:    "tm",
+		Summary: "Transactions: stateful relay, forking, failure, branch and reply routes.",
+		Also:    []string{"tmx"},
+		Params: []core.Param{
+			core.DurationParam(&m.frTimer, ms, "fr_timer", "how long a branch may be without any response, or a request other than INVITE without a final one", core.Between(100*ms, 10*time.Minute)),
+			core.DurationParam(&m.frInvTimer, ms, "fr_inv_timer", "how long an INVITE may ring: RFC 3261's Timer C, started anew by each provisional response", core.Between(100*ms, 24*time.Hour)),
+			core.DurationParam(&m.t1, ms, "retr_timer1", "T1 of RFC 3261: the first retransmission comes after it", core.Between(10*ms, 10*time.Second)),
+			core.DurationParam(&m.t2, ms, "retr_timer2", "T2 of RFC 3261: the longest interval of retransmissions", core.Between(10*ms, time.Minute)),
+			core.DurationParam(&m.t4, ms, "t4", "T4 of RFC 3261: how long a message lives in the network", core.Between(10*ms, time.Minute)),
+			core.IntParam(&m.maxTx, "max_transactions", "transactions at once; beyond it requests outside dialogs get 503", core.Between(1, 1<<24)),
+			core.IntParam(&m.maxPerSource, "max_per_source", "transactions of one source address at once; 0 for no limit of its own", core.Between(0, 1<<24)),
+			core.IntParam(&m.maxBranches, "max_branches", "branches of one transaction", core.Between(1, 200)),
+			core.IntParam(&m.maxBreadth, "max_breadth", "branches that one request may have in all, here and further on (RFC 5393)", core.Between(1, 10000)),
+			core.StringParam(&m.trying, "trying_reason", "reason phrase of 100"),
+		},
+		Exports: m.exports(),
+		Commands: []core.Command{
+			{Name: "stats", Doc: "transactions by state and responses by class", Run: m.cmdStats},
+			{Name: "list", Doc: "transactions in progress, at most 100 or the given number", Args: "[count]", Run: m.cmdList},
+		},
+	}
+}
+
+// Configure implements core.Configurer.
+func (m *Module) Configure(h core.Host) error {
+	m.host, m.log, m.clock = h, h.Log(), h.Clock()
+	for name, p := range map[string]**core.Counter{
+		"active": &m.stats.active, "created": &m.stats.created, "refused": &m.stats.refused,
+		"retransmissions": &m.stats.retransmissions, "timeouts": &m.stats.timeouts, "late_replies": &m.stats.late,
+		"cancels": &m.stats.cancels, "loops": &m.stats.loops,
+	} {
+		*p = h.Counter(name)
+	}
+	for i := 1; i <= 6; i++ {
+		m.stats.replies[i] = h.Counter("replies_" + string(rune('0'+i)) + "xx")
+	}
+	h.OnRequest(m.onRequest)
+	h.OnResponse(m.onResponse)
+	h.OnHold(m.onHold)
+	h.Every(clock.Tick, m.turn)
+	return nil
+}
+
+// Start implements core.Starter.
+func (m *Module) Start(context.Context) error {
+	key := m.host.Secret("tm loop detection")
+	m.loop.k0, m.loop.k1 = binary.LittleEndian.Uint64(key[:]), binary.LittleEndian.Uint64(key[8:])
+	now := m.clock.Now()
+	for range runtime.GOMAXPROCS(0) {
+		m.wheels = append(m.wheels, clock.NewWheel(now))
+	}
+	m.out = m.host.Network().NewSender()
+	m.server.init(m.maxPerSource)
+	m.client.init(m.maxTx)
+	return nil
+}
+
+// turn advances the timers.
+func (m *Module) turn(context.Context) {
+	now := m.clock.Now()
+	for _, w := range m.wheels {
+		w.Advance(now)
+	}
+	m.out.Flush()
+}

@@ -1,0 +1,360 @@
+package tm
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"sipr/core"
+	"sipr/core/clock"
+	"sipr/core/sipmsg"
+)
+
+// txState is the state of the server side (RFC 3261 §17.2, RFC 6026 §8.5).
+type txState uint8
+
+const (
+	trying     txState = iota // nothing but 100 was sent
+	proceeding                // a provisional response was sent
+	completed                 // a final response was sent (INVITE: other than 2xx)
+	confirmed                 // INVITE: its ACK came
+	accepted                  // INVITE: a 2xx was sent
+	terminated
+)
+
+// tx is one transaction: the server side and the branches that it was relayed
+// to, or a client side of our own.
+type tx struct {
+	m     *Module
+	wheel *clock.Wheel
+
+	// Found under the tables' locks.
+	next  *tx
+	hash  uint64
+	key   []byte
+	index uint32
+
+	mu    sync.Mutex
+	owned bool
+	queue []event
+
+	// What follows belongs to the owner.
+	out      core.Sender
+	r        *core.Request // nil once it is not needed any more
+	method   sipmsg.Method
+	state    txState
+	running  bool // a run of the script has the transaction
+	canceled bool
+	// inFailure and failCode belong to the failure route that is running.
+	inFailure bool
+	failCode  int
+	reliable  bool // the server side's transport
+	code      int  // of the last response sent
+	flow      core.Flow
+	tag       [16]byte
+	last      []byte // the last response sent, to repeat
+	branches  []*branch
+	done      func(code int, reply *sipmsg.Message) // of a request of our own
+	source    core.Flow
+	created   clock.Time
+
+	retr     clock.Timer // Timer G
+	retrAt   clock.Time
+	interval time.Duration
+	end      clock.Timer // Timers H, I, J, L; the branches' D, K, M
+	endAt    clock.Time
+}
+
+// event is what somebody found for a transaction that was owned.
+type event struct {
+	kind   eventKind
+	branch int
+	now    clock.Time
+	msg    *sipmsg.Message // a response, in memory of its own
+	flow   core.Flow
+}
+
+type eventKind uint8
+
+const (
+	evResponse eventKind = iota
+	evCancel
+	evAck
+	evRetransmit // a retransmission timer of a branch
+	evTimeout    // the final response timer of a branch
+	evServerRetransmit
+	evEnd
+)
+
+// fresh returns an empty transaction.
+func (m *Module) fresh() *tx {
+	if t, ok := m.pool.Get().(*tx); ok {
+		return t
+	}
+	t := &tx{m: m}
+	t.retr.Fire = func(now clock.Time) { t.enter(m.out, event{kind: evServerRetransmit, now: now}) }
+	t.end.Fire = func(now clock.Time) { t.enter(m.out, event{kind: evEnd, now: now}) }
+	return t
+}
+
+// newTx makes the server transaction of r, owned by the caller. It returns nil
+// if there is one for the same request already, or no room.
+func (m *Module) newTx(r *core.Request) (*tx, error) {
+	if !m.server.enter(r.Flow.Remote.Addr()) {
+		return nil, errFull
+	}
+	t := m.fresh()
+	t.key = appendKey(t.key[:0], r.Msg, r.Msg.Method)
+	t.owned, t.running = true, true
+	t.method, t.state, t.code, t.canceled = r.Msg.Method, trying, 0, false
+	t.r, t.out = r, r.Out
+	t.flow, t.source = r.ReplyFlow(), r.Flow
+	t.reliable = t.flow.Proto().Reliable()
+	t.created = r.Now
+	appendHex(t.tag[:0], rand.Uint64(), 16)
+	if !m.client.add(t) {
+		m.server.leave(r.Flow.Remote.Addr())
+		t.recycle()
+		return nil, errFull
+	}
+	t.wheel = m.wheels[int(t.index)%len(m.wheels)]
+	if !m.server.add(t) {
+		m.client.remove(t)
+		m.server.leave(r.Flow.Remote.Addr())
+		t.recycle()
+		return nil, errTwin
+	}
+	m.stats.active.Add(1)
+	m.stats.created.Add(1)
+	r.Tx = t
+	r.Engine.Retain(r)
+	return t, nil
+}
+
+// recycle gives the memory of a transaction that is in no table back.
+func (t *tx) recycle() {
+	for _, b := range t.branches {
+		b.recycle()
+	}
+	t.branches = t.branches[:0]
+	t.r, t.out, t.done, t.state = nil, nil, nil, terminated
+	t.queue = t.queue[:0]
+	t.flow, t.source = core.Flow{}, core.Flow{}
+	t.last = t.last[:0]
+	t.retrAt, t.endAt, t.interval = 0, 0, 0
+	t.m.pool.Put(t)
+}
+
+// enter handles an event now, or leaves it to the owner.
+func (t *tx) enter(out core.Sender, ev event) {
+	t.mu.Lock()
+	t.enterLocked(out, ev)
+}
+
+// enterLocked is enter for who has t.mu already; it is unlocked afterwards.
+func (t *tx) enterLocked(out core.Sender, ev event) {
+	if t.state == terminated {
+		t.mu.Unlock()
+		return
+	}
+	if t.owned {
+		t.keep(ev)
+		t.mu.Unlock()
+		return
+	}
+	t.own(out)
+	t.mu.Unlock()
+	t.handle(ev)
+	t.letGo()
+}
+
+// enterApart is enter on a goroutine of its own if a failure route may have to
+// run: it may wait, and whoever calls turns the wheels for everybody.
+func (t *tx) enterApart(ev event) {
+	t.mu.Lock()
+	if t.state == terminated || t.owned {
+		t.enterLocked(nil, ev)
+		return
+	}
+	if t.r == nil || t.r.OnFailure == "" {
+		t.enterLocked(t.m.out, ev)
+		return
+	}
+	out := t.m.host.Network().NewSender()
+	t.own(out)
+	t.mu.Unlock()
+	go func() {
+		t.handle(ev)
+		t.letGo()
+		out.Flush()
+	}()
+}
+
+// own makes the caller the owner; t.mu is held.
+func (t *tx) own(out core.Sender) {
+	t.owned = true
+	t.out = out
+	if t.r != nil {
+		t.r.Out = out
+	}
+}
+
+// keep queues an event; t.mu is held. A full queue drops responses: who sent
+// them sends them again.
+func (t *tx) keep(ev event) {
+	if len(t.queue) >= t.m.maxQueue && ev.kind == evResponse {
+		return
+	}
+	t.queue = append(t.queue, ev)
+}
+
+// letGo handles what was queued meanwhile and gives the transaction up.
+func (t *tx) letGo() {
+	for {
+		t.mu.Lock()
+		if t.state == terminated {
+			t.owned = false
+			t.mu.Unlock()
+			t.recycle()
+			return
+		}
+		if len(t.queue) == 0 {
+			t.owned, t.out = false, nil
+			if t.r != nil {
+				t.r.Out = nil
+			}
+			t.mu.Unlock()
+			return
+		}
+		ev := t.queue[0]
+		t.queue = t.queue[:copy(t.queue, t.queue[1:])]
+		t.mu.Unlock()
+		t.handle(ev)
+	}
+}
+
+// Leave implements core.Transaction.
+func (t *tx) Leave(r *core.Request) {
+	if !t.running {
+		return
+	}
+	t.running = false
+	t.out = r.Out
+	if t.state < completed && len(t.branches) == 0 {
+		// The script has made a transaction and neither answered nor relayed:
+		// the engine has answered, or it is an error of ours.
+		t.reply(&core.Answer{Code: 500, Reason: "Server Internal Error"})
+	}
+	t.settle()
+	t.letGo()
+}
+
+// Woken implements core.Transaction.
+func (t *tx) Woken(r *core.Request) {
+	t.out = r.Out
+	if t.running && t.state < completed && t.cancelQueued() {
+		t.canceled = true
+		t.reply(&core.Answer{Code: 487, Reason: "Request Terminated"})
+	}
+}
+
+// cancelQueued tells whether a CANCEL came while the request waited.
+func (t *tx) cancelQueued() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, ev := range t.queue {
+		if ev.kind == evCancel {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *tx) handle(ev event) {
+	switch ev.kind {
+	case evResponse:
+		if ev.branch < len(t.branches) {
+			t.response(t.branches[ev.branch], ev.msg, ev.now)
+		}
+	case evCancel:
+		t.cancel(ev.now)
+	case evAck:
+		t.acked()
+	case evRetransmit:
+		if ev.branch < len(t.branches) {
+			t.branches[ev.branch].retransmit(ev.now)
+		}
+	case evTimeout:
+		if ev.branch < len(t.branches) {
+			t.branches[ev.branch].timeout(ev.now)
+		}
+	case evServerRetransmit:
+		t.retransmit(ev.now)
+	case evEnd:
+		if t.endAt != 0 && ev.now >= t.endAt {
+			t.terminate()
+		}
+	}
+}
+
+// settle looks whether the transaction is over but for the timers, and shrinks
+// it to what they need.
+func (t *tx) settle() {
+	if t.running || t.state < completed {
+		return
+	}
+	for _, b := range t.branches {
+		if !b.final() {
+			return
+		}
+	}
+	if t.r != nil {
+		r := t.r
+		t.r = nil
+		r.Tx = nil
+		r.Engine.Release(r)
+	}
+	if t.endAt != 0 {
+		return
+	}
+	if t.method != sipmsg.INVITE && t.reliable {
+		all := true
+		for _, b := range t.branches {
+			all = all && b.flow.Proto().Reliable()
+		}
+		if all {
+			t.terminate()
+			return
+		}
+	}
+	t.setEnd(t.m.clock.Now().Add(64 * t.m.t1))
+}
+
+func (t *tx) setEnd(at clock.Time) {
+	t.endAt = at
+	t.wheel.Set(&t.end, at)
+}
+
+// terminate takes the transaction out of the tables; the owner recycles it.
+func (t *tx) terminate() {
+	t.wheel.Stop(&t.retr)
+	t.wheel.Stop(&t.end)
+	for _, b := range t.branches {
+		b.stopTimers()
+	}
+	if len(t.key) > 0 {
+		t.m.server.remove(t)
+		t.m.server.leave(t.source.Remote.Addr())
+	}
+	t.m.client.remove(t)
+	if t.r != nil {
+		r := t.r
+		t.r = nil
+		r.Tx = nil
+		r.Engine.Release(r)
+	}
+	t.m.stats.active.Add(-1)
+	t.mu.Lock()
+	t.state = terminated
+	t.mu.Unlock()
+}
