@@ -3,11 +3,12 @@
 -- Retransmissions, CANCEL and ACK to a failed INVITE never come here. A
 -- request_route that ends without a decision answers 500.
 
-local SCANNERS = { "friendly-scanner", "sipvicious", "sipcli", "VaxSIPUserAgent", "pplsip" }
+-- Programs that look for open doors get no answer at all.
+local SCANNERS = "friendly-scanner|sipvicious|sipcli|VaxSIPUserAgent|pplsip"
 
 function request_route()
   if not maxfwd(10) then return sl_reply(483, "Too Many Hops") end
-  if scanner() then return drop() end
+  if search_hf("User-Agent", SCANNERS) then return drop() end
   if method == "CANCEL" then return sl_reply(481, "Call/Transaction Does Not Exist") end
 
   -- A request inside a dialog proves that the dialog was set up here.
@@ -32,16 +33,6 @@ function request_route()
   if not attr.td.did then return t_relay() end -- one of our users calls out
   if strempty(ruri.user) then return sl_reply(484, "Address Incomplete") end
   return location(trusted or attr.fd.did)
-end
-
--- Programs that look for open doors get no answer at all.
-function scanner()
-  local ua = msg.header["User-Agent"]
-  if not ua then return false end
-  for _, name in ipairs(SCANNERS) do
-    if string.find(ua, name, 1, true) then return true end
-  end
-  return false
 end
 
 function within_dialog()

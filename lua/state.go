@@ -31,7 +31,7 @@ func (p *Program) newState() (*state, error) {
 	st := &state{p: p, routes: map[string]*glua.LFunction{}}
 	st.L = glua.NewState(glua.Options{
 		SkipOpenLibs: true, CallStackSize: 200, RegistrySize: 1024,
-		RegistryMaxSize: 64 << 10, RegistryGrowStep: 1024, MinimizeStackMemory: true,
+		RegistryMaxSize: 64 << 10, RegistryGrowStep: 1024,
 	})
 	st.interned.init()
 	st.openLibs()

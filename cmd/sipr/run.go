@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 	"time"
@@ -27,6 +29,7 @@ type runOptions struct {
 	level   string
 	json    bool
 	pidFile string
+	profile string
 }
 
 func runCommand(o *options) *cobra.Command {
@@ -39,6 +42,7 @@ func runCommand(o *options) *cobra.Command {
 	c.Flags().StringVar(&x.level, "log-level", "info", "debug, info, warn or error")
 	c.Flags().BoolVar(&x.json, "log-json", false, "write the log as JSON")
 	c.Flags().StringVarP(&x.pidFile, "pid-file", "P", "", "write the process number to this file")
+	c.Flags().StringVar(&x.profile, "cpu-profile", "", "write a CPU profile of the whole run to this file")
 	return c
 }
 
@@ -74,6 +78,20 @@ func (x *runOptions) run(c *cobra.Command) error {
 		return usageError("--log-level %q: debug, info, warn or error is expected", x.level)
 	}
 	log := slog.New(x.handler(c.ErrOrStderr(), level))
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(300) // a router's memory is mostly short-lived transactions
+	}
+	if x.profile != "" {
+		f, err := os.Create(x.profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)

@@ -6,7 +6,10 @@ import (
 
 // coreModule is the module "core": parameters of the router itself, and what a
 // script needs before any other module is loaded.
-type coreModule struct{ e *Engine }
+type coreModule struct {
+	e        *Engine
+	matchers matchers
+}
 
 // Describe implements core.Module.
 func (m *coreModule) Describe() core.Spec {
@@ -63,6 +66,10 @@ func (m *coreModule) headerExports() []core.Export {
 		core.Func("set_hf", m.setHF, "Replaces the value of the first header field of that name, or adds one.", name, value),
 		core.Func("replace_hf", m.replaceHF, "Replaces the value of the first header field of that name; false if there is none.", name, value),
 		core.Func("remove_hf", m.removeHF, "Removes every header field of that name; false if there is none.", name),
+		core.Func("search_hf", m.searchHF, "Tells whether a header field of that name matches a regular expression (RE2).",
+			core.String("name", "name of the header field"), core.String("pattern", "the expression").Checked(checkPattern)),
+		core.Func("search", m.search, "Tells whether a text matches a regular expression (RE2).",
+			core.Text("text", "the text"), core.String("pattern", "the expression").Checked(checkPattern)),
 		core.Func("has_hf", m.hasHF, "Tells whether there is a header field of that name.", name),
 		core.Func("is_present_hf", m.hasHF, "has_hf under Kamailio's name.", name),
 		core.Func("set_body", m.setBody, "Replaces the body.", core.Text("body", "the new body"), core.Text("type", "its Content-Type")),

@@ -55,7 +55,11 @@ func (e *Engine) request(r *core.Request) {
 			m.SetReceived(src.Addr().AppendTo(tmp[:0]), src.Port(), same)
 		}
 	}
-	if p := m.Check(); p != nil {
+	p := m.Check()
+	if p == nil && r.Flow.Proto().Reliable() && !m.Has(sipmsg.HContentLength) {
+		p = &sipmsg.Problem{Code: 400, Reason: "Missing Content-Length"} // RFC 3261 §18.3
+	}
+	if p != nil {
 		e.stats.malformed.Add(1)
 		if m.Method != sipmsg.ACK {
 			r.AnswerStateless(&core.Answer{Code: p.Code, Reason: p.Reason})

@@ -56,13 +56,14 @@ func (m *Message) Check() *Problem {
 			return problemRequestURI
 		}
 	}
-	for v := m.Values(HVia); v.Next(); {
-		if _, err := ParseVia(v.Value); err != nil {
-			return problemVia
-		}
-	}
 	if _, err := m.Via(); err != nil {
 		return problemVia
+	}
+	vias := m.Values(HVia)
+	for vias.Next(); vias.Next(); { // the topmost is parsed already
+		if _, err := ParseVia(vias.Value); err != nil {
+			return problemVia
+		}
 	}
 	if from, err := m.From(); err != nil || m.fromTag != nil && !IsToken(m.fromTag) || len(from.URIText) == 0 {
 		return problemFrom

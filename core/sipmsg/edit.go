@@ -197,8 +197,9 @@ func (m *Message) SetReceived(ip []byte, port uint16, sameHost bool) {
 		m.splice(at, uint16(del), lo, hi, -1)
 		m.received = span{uint16(hi) - uint16(len(ip)), uint16(hi)}
 		m.hasReceived = true
+		v.Received = m.arena[m.received.off:m.received.end]
 	}
-	m.cached &^= cachedVia
+	v.RPort = m.rport
 }
 
 // RemoveVia removes the topmost Via value and returns the next one parsed; ok

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"sipr/core"
 )
@@ -89,7 +90,7 @@ func TestYieldHandsTheSocketOn(t *testing.T) {
 }
 
 func TestYieldTwice(t *testing.T) {
-	more := make(chan struct{})
+	more, stop := make(chan struct{}), make(chan struct{})
 	tr := serve(t, Config{Listen: udpOn(loop4, 0)}, handler{handle: func(w Worker, msg []byte, from core.Flow) {
 		if number(msg) == 0 {
 			echo(w, msg, from)
@@ -98,19 +99,27 @@ func TestYieldTwice(t *testing.T) {
 		b := w.Keep()
 		for range 3 {
 			w.Yield()
-			<-more
+			select {
+			case <-more:
+			case <-stop:
+			}
 			w.Resume()
 		}
 		echo(w, msg, from)
 		b.Free()
 	}})
 	c := dialUDP(t, tr)
+	defer close(stop)
 	const waiting = 20 // more than there are slots: a second wait must free its own
 	for range waiting {
 		write(t, c, message(1, 10))
 	}
 	for range 3 * waiting {
-		more <- struct{}{}
+		select {
+		case more <- struct{}{}:
+		case <-time.After(patience):
+			t.Fatal("nobody waits")
+		}
 	}
 	for range waiting {
 		if got := datagramFrom(t, c); number(got) != 1 {

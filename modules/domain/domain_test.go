@@ -7,6 +7,7 @@ import (
 
 	"sipr/core"
 	"sipr/core/coretest"
+	"sipr/core/database"
 )
 
 func TestIsLocal(t *testing.T) {
@@ -326,6 +327,43 @@ func TestAPIWithoutDatabase(t *testing.T) {
 		_, realm, err3 := r.m.LookupRealm(req, []byte("acme.com"))
 		if did || name || realm || err1 == nil || err2 == nil || err3 == nil {
 			t.Errorf("%v %v, %v %v, %v %v", did, err1, name, err2, realm, err3)
+		}
+	}
+}
+
+// TestMySQL runs what depends on how a database compares.
+func TestMySQL(t *testing.T) {
+	h := coretest.NewHost(t)
+	h.URL = coretest.MariaDB(t)
+	db, err := database.Open(h, h.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := database.Migrate(t.Context(), db, Migrations()); err != nil {
+		t.Fatal(err)
+	}
+	for _, stmt := range []string{
+		"INSERT INTO domain (did, domain, flags) VALUES ('d', 'Lower.example', 1), ('D', 'upper.example', 1)",
+		"INSERT INTO domain_attrs (did, name, type, value, flags) VALUES ('d', 'a', 2, 'x', 1), ('D', 'a', 2, 'X', 1), ('D', 'A', 2, 'x', 1)",
+	} {
+		if _, err := db.Exec(stmt); err != nil {
+			t.Fatal("S2-042: ", err)
+		}
+	}
+	if _, err := db.Exec("INSERT INTO domain (did, domain, flags) VALUES ('e', 'UPPER.example', 1)"); !database.IsDuplicate(err) {
+		t.Errorf("S2-010: a name may stand twice: %v", err)
+	}
+	for _, mode := range []int{0, 1} {
+		m := h.Load(New(), map[string]any{"db_mode": mode, "load_domain_attrs": 1}).(*Module)
+		for host, want := range map[string]string{"LOWER.example": "d", "Upper.example": "D"} {
+			did, ok := m.LookupDID([]byte(host))
+			name, _ := m.DomainName(did)
+			if !ok || did != want || name != strings.ToLower(host) {
+				t.Errorf("S2-042 db_mode %d: %s is %q %q", mode, host, did, name)
+			}
+		}
+		if d, e := len(m.Attrs("d").All()), len(m.Attrs("D").All()); d != 2 || e != 3 {
+			t.Errorf("S2-042 db_mode %d: %d and %d attributes", mode, d, e)
 		}
 	}
 }

@@ -34,7 +34,7 @@ type branch struct {
 }
 
 func (m *Module) freshBranch() *branch {
-	if b, ok := m.brs.Get().(*branch); ok {
+	if b, ok := m.brs.get(); ok {
 		return b
 	}
 	b := &branch{}
@@ -45,11 +45,31 @@ func (m *Module) freshBranch() *branch {
 
 func (b *branch) recycle() {
 	m := b.t.m
-	b.id, b.req, b.reply = b.id[:0], b.req[:0], b.reply[:0]
+	m.reuse(b.req)
+	m.reuse(b.reply)
+	b.id, b.req, b.reply = b.id[:0], nil, nil
 	b.code, b.judged, b.wantCancel, b.canceled, b.cancelDone = 0, false, false, false, false
 	b.retrAt, b.frAt, b.interval = 0, 0, 0
 	b.flow = core.Flow{}
-	m.brs.Put(b)
+	m.brs.put(b)
+}
+
+// shrink gives back what a finished branch does not need to answer
+// retransmissions: all but the ACK of a failed INVITE.
+func (b *branch) shrink() {
+	m := b.t.m
+	m.reuse(b.reply)
+	b.reply = nil
+	if len(b.req) > 4 && string(b.req[:4]) == "ACK " {
+		if cap(b.req) >= bufferSize {
+			ack := append(make([]byte, 0, len(b.req)), b.req...)
+			m.reuse(b.req)
+			b.req = ack
+		}
+		return
+	}
+	m.reuse(b.req)
+	b.req = nil
 }
 
 // final tells whether the branch has its final response, real or our own.
@@ -144,8 +164,13 @@ func (b *branch) timeout(now clock.Time) {
 		b.code = 408
 		t.m.stats.timeouts.Add(1)
 	}
-	b.reply = b.reply[:0]
+	b.dropReply()
 	t.branchDone(b, nil, now)
+}
+
+func (b *branch) dropReply() {
+	b.t.m.reuse(b.reply)
+	b.reply = nil
 }
 
 // cancelNow cancels the branch: at once if it has a provisional response, else

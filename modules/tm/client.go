@@ -189,7 +189,8 @@ func (t *tx) branchDone(b *branch, msg *sipmsg.Message, now clock.Time) {
 	for _, o := range t.branches {
 		if !o.final() {
 			if msg != nil {
-				b.reply = append(b.reply[:0], msg.Bytes()...)
+				b.dropReply()
+				b.reply = append(t.m.buffer(), msg.Bytes()...)
 			}
 			return
 		}

@@ -168,7 +168,7 @@ func (t *tx) addBranch(r *core.Request, target core.Target, hash uint32, breadth
 	b.t, b.n, b.flow = t, len(t.branches), hop.Flow
 	b.id = appendBranch(b.id[:0], t.index, uint8(b.n), hash)
 	var top [1024]byte
-	b.req = r.AppendBranch(b.req[:0], &hop, &target, b.id, top[:0])
+	b.req = r.AppendBranch(m.buffer(), &hop, &target, b.id, top[:0])
 	if len(b.req) > sipmsg.MaxSize {
 		b.recycle()
 		return core.ErrTooLarge

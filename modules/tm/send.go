@@ -48,7 +48,7 @@ func (m *Module) Send(request []byte, to core.Flow, done func(code int, reply *s
 	if mf <= 0 {
 		mf = 70
 	}
-	b.req = msg.AppendForward(b.req[:0], &sipmsg.Forward{Top: core.AppendVia(nil, to.Socket, b.id), MaxForwards: mf})
+	b.req = msg.AppendForward(m.buffer(), &sipmsg.Forward{Top: core.AppendVia(nil, to.Socket, b.id), MaxForwards: mf})
 	t.mu.Lock()
 	t.branches = append(t.branches, b)
 	t.mu.Unlock()

@@ -117,9 +117,13 @@ func (t *tx) remember(msg []byte, code int) {
 	t.mu.Lock()
 	t.code = code
 	if code < 200 || code >= 300 || t.method != sipmsg.INVITE {
+		if t.last == nil {
+			t.last = t.m.buffer()
+		}
 		t.last = append(t.last[:0], msg...)
 	} else {
-		t.last = t.last[:0]
+		t.m.reuse(t.last)
+		t.last = nil
 	}
 	t.mu.Unlock()
 }

@@ -35,8 +35,9 @@ type Module struct {
 	maxBreadth            int
 	trying                string
 
-	pool sync.Pool // of *tx
-	brs  sync.Pool // of *branch
+	pool freeList[*tx]
+	brs  freeList[*branch]
+	bufs freeList[[]byte]
 	// scratch keeps messages to parse into, marks the edits of a branch.
 	scratch, marks sync.Pool
 	server         serverTable
@@ -55,6 +56,7 @@ type counters struct {
 // New returns the module with its defaults.
 func New() core.Module {
 	return &Module{
+		pool: freeList[*tx]{max: maxFree}, brs: freeList[*branch]{max: maxFree}, bufs: freeList[[]byte]{max: maxFree / 8},
 		scratch: sync.Pool{New: func() any { return new(sipmsg.Message) }},
 		marks:   sync.Pool{New: func() any { return new(sipmsg.Mark) }},
 		frTimer: 30 * time.Second, frInvTimer: 120 * time.Second,

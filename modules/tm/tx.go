@@ -88,7 +88,7 @@ const (
 
 // fresh returns an empty transaction.
 func (m *Module) fresh() *tx {
-	if t, ok := m.pool.Get().(*tx); ok {
+	if t, ok := m.pool.get(); ok {
 		return t
 	}
 	t := &tx{m: m}
@@ -140,9 +140,10 @@ func (t *tx) recycle() {
 	t.r, t.out, t.done, t.state = nil, nil, nil, terminated
 	t.queue = t.queue[:0]
 	t.flow, t.source = core.Flow{}, core.Flow{}
-	t.last = t.last[:0]
+	t.m.reuse(t.last)
+	t.last = nil
 	t.retrAt, t.endAt, t.interval = 0, 0, 0
-	t.m.pool.Put(t)
+	t.m.pool.put(t)
 }
 
 // enter handles an event now, or leaves it to the owner.
@@ -313,6 +314,9 @@ func (t *tx) settle() {
 		t.r = nil
 		r.Tx = nil
 		r.Engine.Release(r)
+	}
+	for _, b := range t.branches {
+		b.shrink()
 	}
 	if t.endAt != 0 {
 		return

@@ -1,0 +1,2 @@
+-- forward.lua: one line, for the stateless relay.
+function request_route() forward() end
