@@ -30,9 +30,10 @@ type Hop struct {
 	Flow Flow
 }
 
-// HopFor finds the next hop of a target.
-func (r *Request) HopFor(t *Target) (Hop, error) {
-	h := Hop{URI: t.URI, Flow: t.Flow}
+// HopFor finds the next hop of a target. The result lasts until the next call.
+func (r *Request) HopFor(t *Target) (*Hop, error) {
+	h := &r.hop
+	*h = Hop{URI: t.URI, Flow: t.Flow}
 	if h.URI == nil {
 		h.URI = r.Msg.RURIText()
 	}
@@ -129,15 +130,16 @@ func appendUnsupported(dst []byte, m *sipmsg.Message) []byte {
 
 // AppendBranch appends the request as one branch of it is sent on: with the
 // given branch parameter, over h.Flow. The message's edits are not changed.
-func (r *Request) AppendBranch(dst []byte, h *Hop, t *Target, branch, top []byte) []byte {
+func (r *Request) AppendBranch(dst []byte, h *Hop, t *Target, branch []byte) []byte {
 	m := r.Msg
-	top = AppendVia(top, h.Flow.Socket, branch)
+	top := AppendVia(r.top[:0], h.Flow.Socket, branch)
 	if r.RecordRoute != nil {
 		top = r.RecordRoute(top, r, h.Flow.Socket)
 	}
 	if t.Path != nil {
 		top = append(append(append(top, "Route: "...), t.Path...), "\r\n"...)
 	}
+	r.top = top
 	f := sipmsg.Forward{URI: h.URI, Top: top, MaxForwards: 70}
 	if mf := m.MaxForwards(); mf > 0 {
 		f.MaxForwards = mf - 1

@@ -162,6 +162,14 @@ type Request struct {
 	decided bool
 	arena   []byte
 	engine  engineState
+
+	// Memory for calls through interfaces, which would otherwise be
+	// allocated each time.
+	answer Answer
+	final  FinalEvent
+	hop    Hop
+	text   []byte
+	top    []byte
 }
 
 // engineState is what the engine keeps with a request.
@@ -178,8 +186,8 @@ func (r *Request) EngineState() *engineState { return &r.engine }
 func (r *Request) Reset() {
 	msg, targets, rr, reply, arena, attrs := r.Msg, r.Targets[:0], r.RRParams[:0], r.ReplyHeaders[:0], r.arena[:0], r.Attrs
 	attrs.Reset()
-	small := r.engine.Small
-	*r = Request{Msg: msg, Targets: targets, RRParams: rr, ReplyHeaders: reply, arena: arena, Attrs: attrs}
+	small, text, hops := r.engine.Small, r.text[:0], r.top[:0]
+	*r = Request{Msg: msg, Targets: targets, RRParams: rr, ReplyHeaders: reply, arena: arena, Attrs: attrs, text: text, top: hops}
 	r.engine.Small = small
 }
 
@@ -228,7 +236,8 @@ func (r *Request) Answer(a *Answer) error {
 		return ErrAck
 	}
 	if r.Tx != nil {
-		return r.Tx.Reply(r, a)
+		r.answer = *a
+		return r.Tx.Reply(r, &r.answer)
 	}
 	return r.AnswerStateless(a)
 }
@@ -243,8 +252,8 @@ func (r *Request) AnswerStateless(a *Answer) error {
 	}
 	tag := a.ToTag
 	if len(tag) == 0 && a.Code != 100 {
-		var tmp [40]byte
-		tag = r.Engine.ReplyTag(tmp[:0], r)
+		r.text = r.Engine.ReplyTag(r.text[:0], r)
+		tag = r.text
 	}
 	msg := r.AppendAnswer(r.Out.Buffer(), a, tag)
 	return r.Out.Send(r.ReplyFlow(), msg)
@@ -268,6 +277,13 @@ func (r *Request) AppendAnswer(dst []byte, a *Answer, tag []byte) []byte {
 // AnswerWith is Answer with a code and a reason only.
 func (r *Request) AnswerWith(code int, reason string) error {
 	return r.Answer(&Answer{Code: code, Reason: reason})
+}
+
+// Final tells the observers of a final response to r's transaction.
+func (r *Request) Final(e FinalEvent) {
+	r.final = e
+	r.final.Request = r
+	r.Engine.Final(&r.final)
 }
 
 // AddReplyHeader makes this router's responses to r carry a header field.

@@ -158,6 +158,7 @@ func (st *state) caller(e *core.Export) glua.LGFunction {
 			required++
 		}
 	}
+	checked := new([core.MaxArgs]string)
 	return func(L *glua.LState) int {
 		r := st.req
 		if r == nil {
@@ -172,7 +173,7 @@ func (st *state) caller(e *core.Export) glua.LGFunction {
 		}
 		st.args.Reset()
 		for i := 0; i < n; i++ {
-			st.pushArg(e, i, L.Get(i+1), r)
+			st.pushArg(e, i, L.Get(i+1), r, checked)
 		}
 		res := e.Fn(r, &st.args)
 		if res.Err != nil {
@@ -193,7 +194,9 @@ func (st *state) caller(e *core.Export) glua.LGFunction {
 	}
 }
 
-func (st *state) pushArg(e *core.Export, i int, v glua.LValue, r *core.Request) {
+// pushArg checks and adds an argument. checked holds the texts that the
+// arguments' own checks have passed last, most of which are literals.
+func (st *state) pushArg(e *core.Export, i int, v glua.LValue, r *core.Request, checked *[core.MaxArgs]string) {
 	kind := e.Args[i].Kind
 	if ud, ok := v.(*glua.LUserData); ok {
 		if c, ok := ud.Value.(*constant); ok {
@@ -221,8 +224,10 @@ func (st *state) pushArg(e *core.Export, i int, v glua.LValue, r *core.Request) 
 	if kind == core.ArgRoute && val.Kind == core.KindText && !st.p.Has(val.Str) && val.Str != "" {
 		st.raise("argument %d of %s: the script has no function %q", i+1, e.Name, val.Str)
 	}
-	if check := e.Args[i].Check; check != nil && val.Kind == core.KindText && kind != core.ArgText {
+	if check := e.Args[i].Check; check != nil && val.Kind == core.KindText && kind != core.ArgText && val.Str != checked[i] {
+		checked[i] = val.Str
 		if err := check(val.Str); err != nil {
+			checked[i] = ""
 			st.raise("argument %d (%s) of %s: %s", i+1, e.Args[i].Name, e.Name, err.Error())
 		}
 	}

@@ -336,7 +336,7 @@ func (h *Host) Forward(r *core.Request, t *core.Target) error {
 			return err
 		}
 	}
-	return r.Out.Send(hop.Flow, r.AppendBranch(r.Out.Buffer(), &hop, t, []byte("z9hG4bKstateless"), nil))
+	return r.Out.Send(hop.Flow, r.AppendBranch(r.Out.Buffer(), hop, t, []byte("z9hG4bKstateless")))
 }
 
 // Resolve implements core.Engine for IP addresses.

@@ -171,9 +171,9 @@ func (e *Engine) Forward(r *core.Request, t *core.Target) error {
 	if e.loops(hop.Flow) {
 		return core.ErrTooManyHops
 	}
-	var branch, top [512]byte
+	var branch [64]byte
 	b := e.appendStatelessBranch(branch[:0], v, r.Msg.CallID())
-	msg := r.AppendBranch(r.Out.Buffer(), &hop, t, b, top[:0])
+	msg := r.AppendBranch(r.Out.Buffer(), hop, t, b)
 	return r.Out.Send(hop.Flow, msg)
 }
 

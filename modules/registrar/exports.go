@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"sipr/core"
+	"sipr/core/clock"
 	"sipr/core/sipmsg"
 )
 
@@ -72,8 +73,24 @@ func (m *Module) save(r *core.Request, a *core.Args) core.Result {
 		r.ReplyHeaders = append(r.ReplyHeaders, g.headers...)
 		return core.True
 	}
-	g.headers = g.now.Std().AppendFormat(append(g.headers, "Date: "...), "Mon, 02 Jan 2006 15:04:05 GMT\r\n")
+	g.headers = append(g.headers, m.dateLine(g.now)...)
 	return m.answer(r, g, 200, "OK", core.True)
+}
+
+// dateLine returns the Date header line, which is made once a second.
+func (m *Module) dateLine(now clock.Time) []byte {
+	if d := m.date.Load(); d != nil && d.second == now.Unix() {
+		return d.line
+	}
+	d := &dateLine{second: now.Unix(), line: now.Std().AppendFormat([]byte("Date: "), "Mon, 02 Jan 2006 15:04:05 GMT\r\n")}
+	m.date.Store(d)
+	return d.line
+}
+
+// dateLine is a Date header line and the second that it belongs to.
+type dateLine struct {
+	second int64
+	line   []byte
 }
 
 // apply changes the bindings, or only reads them.

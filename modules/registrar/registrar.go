@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sipr/core"
@@ -58,6 +59,8 @@ type Module struct {
 	defaultExpires, minExpires, maxExpires time.Duration
 	maxContacts, maxBranches, defaultQ     int
 	caseSensitive, received, nat, usePath  bool
+
+	date atomic.Pointer[dateLine]
 
 	host     core.Host
 	domains  domains

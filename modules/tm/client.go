@@ -147,7 +147,7 @@ func (t *tx) forwardReply(msg *sipmsg.Message, now clock.Time) {
 		return
 	}
 	if code >= 200 && t.state < completed && t.r != nil {
-		t.r.Engine.Final(&core.FinalEvent{Request: t.r, Code: code, Reason: msg.Reason(), Reply: msg, Now: now})
+		t.r.Final(core.FinalEvent{Code: code, Reason: msg.Reason(), Reply: msg, Now: now})
 	}
 	out := msg.AppendTo(t.out.Buffer())
 	if t.state == accepted || t.state == completed && code < 300 && t.method == sipmsg.INVITE {

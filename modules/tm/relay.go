@@ -78,7 +78,7 @@ func (t *tx) relay(r *core.Request) error {
 		if i > 0 {
 			target = &r.Targets[i-1]
 		}
-		if err := t.addBranch(r, *target, hash, breadth); err != nil {
+		if err := t.addBranch(r, target, hash, breadth); err != nil {
 			if first == nil {
 				first = err
 			}
@@ -115,7 +115,8 @@ func (m *Module) breadth(msg *sipmsg.Message, branches int) (int, error) {
 }
 
 // addBranch makes one branch and sends the request over it.
-func (t *tx) addBranch(r *core.Request, target core.Target, hash uint32, breadth int) error {
+func (t *tx) addBranch(r *core.Request, to *core.Target, hash uint32, breadth int) error {
+	target := *to
 	m := t.m
 	if len(t.branches) >= m.maxBranches {
 		return errBranches
@@ -167,8 +168,7 @@ func (t *tx) addBranch(r *core.Request, target core.Target, hash uint32, breadth
 	b := m.freshBranch()
 	b.t, b.n, b.flow = t, len(t.branches), hop.Flow
 	b.id = appendBranch(b.id[:0], t.index, uint8(b.n), hash)
-	var top [1024]byte
-	b.req = r.AppendBranch(m.buffer(), &hop, &target, b.id, top[:0])
+	b.req = r.AppendBranch(m.buffer(), hop, &target, b.id)
 	if len(b.req) > sipmsg.MaxSize {
 		b.recycle()
 		return core.ErrTooLarge

@@ -148,7 +148,7 @@ func (t *tx) reply(a *core.Answer) error {
 	}
 	now := t.m.clock.Now()
 	if a.Code >= 200 {
-		t.r.Engine.Final(&core.FinalEvent{Request: t.r, Code: a.Code, Reason: []byte(a.Reason), ToTag: tag, Now: now})
+		t.r.Final(core.FinalEvent{Code: a.Code, Reason: []byte(a.Reason), ToTag: tag, Now: now})
 		t.cancelBranches(now)
 	}
 	msg := t.r.AppendAnswer(t.out.Buffer(), a, tag)
