@@ -17,6 +17,7 @@ import (
 func userCommand(o *options) *cobra.Command {
 	return o.group("user", "add, show, change and remove users",
 		userAddCommand(o),
+		userImportCommand(o),
 		&cobra.Command{
 			Use: "list [DOMAIN]", Short: "list users", Args: args(0, 1),
 			RunE: func(c *cobra.Command, args []string) error {

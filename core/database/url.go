@@ -80,7 +80,7 @@ func parse(dburl string, path func(string) string) (*target, error) {
 	if file, ok := strings.CutPrefix(dburl, "sqlite:"); ok {
 		file = strings.TrimPrefix(file, "//")
 		if file == "" {
-			return fail(errors.New("a file name is expected after sqlite:"))
+			return fail(errors.New("a file name is expected, as in sqlite:FILE"))
 		}
 		t.dialect, t.file = SQLite, file
 		if file != memory {

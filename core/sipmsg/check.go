@@ -32,8 +32,6 @@ var (
 	problemCSeq          = &Problem{400, "Missing Or Malformed CSeq"}
 	problemCSeqMethod    = &Problem{400, "CSeq Method Does Not Match"}
 	problemMaxForwards   = &Problem{400, "Malformed Max-Forwards"}
-	problemExpires       = &Problem{400, "Malformed Expires"}
-	problemContact       = &Problem{400, "Malformed Contact"}
 	problemRoute         = &Problem{400, "Malformed Route"}
 	problemFromURI       = &Problem{400, "Malformed From URI"}
 	problemToURI         = &Problem{400, "Malformed To URI"}

@@ -27,7 +27,6 @@ body`
 type field struct {
 	id          int
 	name, value string
-	added       bool
 }
 
 // model is what a message with edits should be, kept as plain text.

@@ -221,15 +221,6 @@ var class = func() (t [256]uint8) {
 	return t
 }()
 
-func allOf(b []byte, bits uint8) bool {
-	for _, c := range b {
-		if class[c]&bits == 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // IsToken tells whether b is a token of RFC 3261 §25.1.
 func IsToken[T ~string | ~[]byte](b T) bool {
 	for i := 0; i < len(b); i++ {

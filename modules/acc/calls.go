@@ -23,13 +23,6 @@ func (c *calls) init(max int, level *core.Counter) {
 	c.max, c.level = max, level
 }
 
-// has tells whether a call is open.
-func (c *calls) has(key []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.byKey[string(key)] != nil
-}
-
 // add opens a call, which then owns r. known says that it was open already,
 // full that there is no room.
 func (c *calls) add(key []byte, r *record) (known, full bool) {

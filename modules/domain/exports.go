@@ -144,7 +144,9 @@ func checkGroup(group string) error {
 		return nil
 	}
 	if len(group) != 3 || group[0] != '$' {
+		//lint:ignore ST1005 the text is SER's own
 		return errors.New("Invalid parameter value, $xy expected")
 	}
+	//lint:ignore ST1005 the text is SER's own
 	return fmt.Errorf("Invalid parameter value: '%s'; $fd or $td is expected", group)
 }

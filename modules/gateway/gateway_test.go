@@ -144,7 +144,7 @@ func TestWeights(t *testing.T) {
 	for _, tt := range tests {
 		order := append([]*rule(nil), rules...)
 		shuffle(order, func(n uint32) uint32 {
-			for len(tt.draws) > 0 {
+			if len(tt.draws) > 0 {
 				d := tt.draws[0]
 				tt.draws = tt.draws[1:]
 				if d >= n {
