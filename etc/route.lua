@@ -16,7 +16,7 @@ function request_route()
   if inside then return within_dialog() end
   if method == "ACK" then return drop() end
   -- Everything else is a new request, whatever its To tag says.
-  if why == "foreign" or has_hf("Route") then return sl_reply(403, "Preloaded Route Denied") end
+  if why == "foreign" then return sl_reply(403, "Preloaded Route Denied") end
 
   if method == "OPTIONS" and strempty(ruri.user) and is_myself() then
     return sl_reply(200, "Keepalive")

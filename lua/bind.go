@@ -34,6 +34,7 @@ const (
 	hiddenConcat = "@concat" // the .. operator inside loops
 	hiddenHeader = "@header" // the value of a header field by name
 	hiddenLib    = "@lib:"   // a function of a library table
+	hiddenLocal  = "@local:" // a local that holds one of these, or an export
 )
 
 // bind makes the exports and constants of the program known to the state.

@@ -21,6 +21,8 @@ type rewriter struct {
 	loops    int              // loops, or functions that may recurse, around it
 	requires []required
 	calls    map[string][]string // global function → global functions it calls
+	hoisted  map[string]bool
+	hoists   []string // globals that functions use and that never change
 }
 
 type required struct {
@@ -56,7 +58,45 @@ func (w *rewriter) chunk(stmts []ast.Stmt) (out []ast.Stmt, err error) {
 	w.push()
 	out = w.block(stmts)
 	w.pop()
-	return out, nil
+	return w.hoist(out), nil
+}
+
+// maxHoists leaves room for the script's own locals, of which Lua allows 200.
+const maxHoists = 100
+
+// fixed returns an expression for a global that never changes: an export, a
+// library function or a select. Inside functions it is a local of the file,
+// which costs a tenth of looking a global up.
+func (w *rewriter) fixed(name string, line int) ast.Expr {
+	if w.depth == 0 {
+		return ident(name, line)
+	}
+	if !w.hoisted[name] {
+		if len(w.hoists) == maxHoists {
+			return ident(name, line)
+		}
+		if w.hoisted == nil {
+			w.hoisted = map[string]bool{}
+		}
+		w.hoisted[name] = true
+		w.hoists = append(w.hoists, name)
+	}
+	return ident(hiddenLocal+name, line)
+}
+
+// hoist declares the locals that fixed has used.
+func (w *rewriter) hoist(stmts []ast.Stmt) []ast.Stmt {
+	if len(w.hoists) == 0 {
+		return stmts
+	}
+	s := &ast.LocalAssignStmt{}
+	s.SetLine(1)
+	s.SetLastLine(1)
+	for _, name := range w.hoists {
+		s.Names = append(s.Names, hiddenLocal+name)
+		s.Exprs = append(s.Exprs, ident(name, 1))
+	}
+	return append([]ast.Stmt{s}, stmts...)
 }
 
 // survey notes the file's globals, its requires and which of its functions
@@ -313,7 +353,7 @@ func (w *rewriter) setSelect(s *ast.AssignStmt, l ast.Expr, text string) ast.Stm
 	if c.set == nil {
 		w.fail(l.Line(), "%s cannot be written", strings.TrimPrefix(text, "@"))
 	}
-	call := &ast.FuncCallExpr{Func: ident(hiddenSet+text, l.Line()), Args: s.Rhs}
+	call := &ast.FuncCallExpr{Func: w.fixed(hiddenSet+text, l.Line()), Args: s.Rhs}
 	call.SetLine(l.Line())
 	call.SetLastLine(l.Line())
 	st := &ast.FuncCallStmt{Expr: call}

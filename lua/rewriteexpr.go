@@ -72,7 +72,7 @@ func (w *rewriter) expr(e ast.Expr) ast.Expr {
 
 // hidden makes a call of a hidden function.
 func (w *rewriter) hidden(name string, line int, args ...ast.Expr) ast.Expr {
-	c := &ast.FuncCallExpr{Func: ident(name, line), Args: args, AdjustRet: true}
+	c := &ast.FuncCallExpr{Func: w.fixed(name, line), Args: args, AdjustRet: true}
 	c.SetLine(line)
 	c.SetLastLine(line)
 	return c
@@ -83,10 +83,16 @@ func (w *rewriter) ident(e *ast.IdentExpr) ast.Expr {
 	if _, ok := w.find(name); ok {
 		return e
 	}
+	if name == "method" { // a plain global, set before each run
+		return e
+	}
 	if selectRoots[name] {
 		text := "@" + name
 		w.constant(text, e.Line())
 		return w.hidden(hiddenGet+text, e.Line())
+	}
+	if w.p.binding.funcs[name] != nil {
+		return w.fixed(name, e.Line())
 	}
 	if w.known(name) {
 		return e
@@ -168,6 +174,9 @@ func (w *rewriter) selectText(e *ast.AttrGetExpr) (string, bool) {
 }
 
 func (w *rewriter) attrGet(e *ast.AttrGetExpr) ast.Expr {
+	if x := w.exportOf(e); x != nil { // before selects: auth is a module and a select
+		return ident(x.Name, e.Line())
+	}
 	if text, ok := w.selectText(e); ok {
 		w.constant(text, e.Line())
 		return w.hidden(hiddenGet+text, e.Line())
@@ -198,19 +207,19 @@ func (w *rewriter) libraryField(id *ast.IdentExpr, e *ast.AttrGetExpr) ast.Expr 
 	case id.Value == "table" || id.Value == "string" || id.Value == "math":
 		for _, n := range allowed[id.Value] {
 			if n == key.Value {
-				return ident(hiddenLib+id.Value+"."+n, e.Line())
+				return w.fixed(hiddenLib+id.Value+"."+n, e.Line())
 			}
 		}
 		w.fail(e.Line(), "there is no %s.%s%s", id.Value, key.Value, Suggest(key.Value, allowed[id.Value]))
 	case id.Value == "shared":
 		switch key.Value {
 		case "get", "set", "add":
-			return ident(hiddenLib+"shared."+key.Value, e.Line())
+			return w.fixed(hiddenLib+"shared."+key.Value, e.Line())
 		}
 		w.fail(e.Line(), "there is no shared.%s: get, set and add are", key.Value)
 	case w.p.binding.modules[id.Value]:
 		if w.p.binding.funcs[id.Value+"."+key.Value] != nil {
-			return ident(key.Value, e.Line())
+			return w.fixed(key.Value, e.Line())
 		}
 		w.fail(e.Line(), "module %s has no function %s", id.Value, key.Value)
 	}
@@ -258,7 +267,7 @@ func (w *rewriter) exportOf(f ast.Expr) *core.Export {
 		id, ok1 := f.Object.(*ast.IdentExpr)
 		key, ok2 := f.Key.(*ast.StringExpr)
 		if ok1 && ok2 {
-			if _, shadowed := w.find(id.Value); !shadowed {
+			if _, shadowed := w.find(id.Value); !shadowed && !w.p.globals[id.Value] {
 				return w.p.binding.funcs[id.Value+"."+key.Value]
 			}
 		}
@@ -336,7 +345,7 @@ func (w *rewriter) literal(x *core.Export, arg core.Arg, i int, s *ast.StringExp
 	case core.ArgText, core.ArgInt:
 		if dynamic {
 			w.constant(s.Value, s.Line())
-			return ident(hiddenArg+s.Value, s.Line())
+			return w.fixed(hiddenArg+s.Value, s.Line())
 		}
 		if arg.Kind == core.ArgInt {
 			if _, ok := core.TextValue(s.Value).Int(); !ok {
@@ -389,5 +398,5 @@ func (w *rewriter) selectArg(arg core.Arg, e ast.Expr) ast.Expr {
 		return w.expr(e)
 	}
 	w.constant(text, e.Line())
-	return ident(hiddenArg+text, e.Line())
+	return w.fixed(hiddenArg+text, e.Line())
 }

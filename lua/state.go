@@ -20,6 +20,7 @@ type state struct {
 	args   core.Args
 	budget int
 	stop   bool
+	method glua.LValue // the present value of the global method
 	interned
 }
 
@@ -64,6 +65,10 @@ func (st *state) run(r *core.Request, route string) error {
 	}
 	st.req, st.budget, st.stop = r, st.p.opts.Budget, false
 	L := st.L
+	if m := st.bytes(r.Msg.MethodText()); m != st.method {
+		st.method = m
+		L.G.Global.RawSetString("method", m)
+	}
 	L.Push(fn)
 	err := L.PCall(0, 0, nil)
 	L.SetTop(0)

@@ -63,6 +63,9 @@ func (m *Message) Check() *Problem {
 			return problemVia
 		}
 	}
+	if !m.IsRequest() {
+		return m.checkResponse()
+	}
 	if from, err := m.From(); err != nil || m.fromTag != nil && !IsToken(m.fromTag) || len(from.URIText) == 0 {
 		return problemFrom
 	}
@@ -82,8 +85,22 @@ func (m *Message) Check() *Problem {
 	if err != nil {
 		return problemCSeq
 	}
-	if m.IsRequest() {
-		return m.checkRequest(method)
+	return m.checkRequest(method)
+}
+
+// checkResponse checks what a response is matched by. What else it says is for
+// the element that sent the request.
+func (m *Message) checkResponse() *Problem {
+	switch {
+	case !m.Has(HFrom):
+		return problemFrom
+	case !m.Has(HTo):
+		return problemTo
+	case len(m.CallID()) == 0:
+		return problemCallID
+	}
+	if _, _, err := m.CSeq(); err != nil {
+		return problemCSeq
 	}
 	return nil
 }

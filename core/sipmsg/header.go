@@ -194,7 +194,8 @@ const (
 	cHost
 	cDigit
 	cHex
-	cWord // Call-ID
+	cWord  // Call-ID
+	cBreak // ends or breaks a URI in a header field: white space, <, >, "
 )
 
 var class = func() (t [256]uint8) {
@@ -218,6 +219,7 @@ var class = func() (t [256]uint8) {
 	set("&=+$,;?/", cUser)
 	set("[]/?:&+$", cParam)
 	set("-._", cHost)
+	set(" \t\r\n<>\"", cBreak)
 	return t
 }()
 

@@ -90,6 +90,14 @@ const (
 	cachedToURI
 )
 
+// noHeaders is first of a message without header fields.
+var noHeaders = func() (a [numHeaders]int16) {
+	for i := range a {
+		a[i] = -1
+	}
+	return a
+}()
+
 // Framing errors: nothing can be cut out of the bytes, so nobody can be
 // answered.
 var (
@@ -131,9 +139,7 @@ func (m *Message) Reset() {
 	m.buf, m.arena = nil, m.arena[:0]
 	m.hdrs, m.edits = m.hdrs[:0], m.edits[:0]
 	m.Method, m.Status = 0, 0
-	for i := range m.first {
-		m.first[i] = -1
-	}
+	m.first = noHeaders
 	m.fault = nil
 	m.contentLength = -1
 	m.hasURI, m.hasBody, m.hasReceived, m.rport = false, false, false, 0

@@ -74,8 +74,13 @@ func ParseNameAddr(b []byte) (NameAddr, error) {
 			return n, ErrNameAddr
 		}
 	}
-	if len(n.URIText) == 0 || bytes.ContainsAny(n.URIText, " \t\r\n<>\"") {
+	if len(n.URIText) == 0 {
 		return n, ErrNameAddr
+	}
+	for _, c := range n.URIText {
+		if class[c]&cBreak != 0 {
+			return n, ErrNameAddr
+		}
 	}
 	if !validParams(n.Params) {
 		return n, ErrNameAddr

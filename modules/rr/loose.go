@@ -23,21 +23,16 @@ func (m *Module) looseRoute(r *core.Request, _ *core.Args) core.Result {
 			break
 		}
 	}
+	inside := r.RouteParams != nil && r.Msg.ToTag() != nil
+	if inside && (m.proves(r, r.Msg.FromTag()) || m.proves(r, r.Msg.ToTag())) {
+		r.InDialog = true
+		return core.True
+	}
 	switch {
-	case own > 0 && r.Msg.ToTag() != nil:
-		if m.proves(r, r.Msg.FromTag()) || m.proves(r, r.Msg.ToTag()) {
-			r.InDialog = true
-			return core.True
-		}
-		return core.False("forged")
-	case r.RouteParams != nil && r.Msg.ToTag() != nil && own == 0: // a strict router's form
-		if m.proves(r, r.Msg.FromTag()) || m.proves(r, r.Msg.ToTag()) {
-			r.InDialog = true
-			return core.True
-		}
-		return core.False("forged")
 	case r.Msg.Has(sipmsg.HRoute):
 		return core.False("foreign")
+	case inside:
+		return core.False("forged")
 	case own > 0:
 		return core.False("preloaded")
 	}

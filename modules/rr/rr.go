@@ -45,7 +45,7 @@ func (m *Module) Describe() core.Spec {
 		Exports: []core.Export{
 			core.Func("record_route", m.recordRoute, "Stays in the path of the dialog that this request may set up. Where the branch leaves over another socket than it came, both are recorded.").
 				In(core.RequestRoute | core.BranchRoute | core.FailureRoute),
-			core.Func("loose_route", m.looseRoute, "Removes our own Route and repairs what a strict router did. True if the request belongs to a dialog that was set up through this router; else false and why: none (no Route), preloaded (only ours, outside a dialog), foreign (a Route that is not ours) or forged (no proof).").
+			core.Func("loose_route", m.looseRoute, "Removes our own Route and repairs what a strict router did. True if the request belongs to a dialog that was set up through this router; else false and why: none (no Route), preloaded (only ours, outside a dialog), foreign (a Route that is not ours is left) or forged (only ours, without proof).").
 				In(core.RequestRoute),
 			core.Func("add_rr_param", m.addParam, "Adds parameters to our Record-Route, such as \";nat=yes\".", core.Text("params", "with the leading semicolon")).
 				In(core.RequestRoute | core.BranchRoute | core.FailureRoute),
