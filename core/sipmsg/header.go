@@ -1,5 +1,7 @@
 package sipmsg
 
+import "strings"
+
 // HeaderID names a header field that sipr knows. Others are HOther and are
 // found by name.
 type HeaderID uint8
@@ -188,23 +190,27 @@ func LookupMethod[T ~string | ~[]byte](name T) Method {
 
 // Character classes of RFC 3261 §25.1.
 const (
-	cToken uint8 = 1 << iota
-	cUser        // user part of a URI, "%" apart
-	cParam       // URI parameter or header character, "%" apart
+	cToken uint16 = 1 << iota
+	cUser         // user part of a URI, "%" apart
+	cParam        // URI parameter or header character, "%" apart
 	cHost
 	cDigit
 	cHex
 	cWord  // Call-ID
 	cBreak // ends or breaks a URI in a header field: white space, <, >, "
+	cValue // unquoted value of a header parameter
 )
 
-var class = func() (t [256]uint8) {
-	set := func(chars string, bits uint8) {
+var class = func() (t [256]uint16) {
+	set := func(chars string, bits uint16) {
 		for i := 0; i < len(chars); i++ {
 			t[chars[i]] |= bits
 		}
 	}
 	for c := 0; c < 256; c++ {
+		if c > ' ' && c != 0x7f && !strings.ContainsRune(",;\"<>", rune(c)) {
+			t[c] |= cValue
+		}
 		switch {
 		case c >= '0' && c <= '9':
 			t[c] |= cToken | cUser | cParam | cHost | cDigit | cHex | cWord

@@ -112,6 +112,35 @@ func quotedEnd(b []byte) int {
 // follows, and whether it was well formed. White space around ";" and "=" is
 // allowed.
 func nextParam(params []byte) (name, value, rest []byte, ok bool) {
+	// Without white space and quotes first, as nearly everybody writes.
+	i := 0
+	for i < len(params) && class[params[i]]&cToken != 0 {
+		i++
+	}
+	if i == len(params) && i > 0 {
+		return params, nil, nil, true
+	}
+	if i > 0 && params[i] == ';' && i+1 < len(params) {
+		return params[:i], nil, params[i+1:], true
+	}
+	if i > 0 && params[i] == '=' {
+		j := i + 1
+		for j < len(params) && class[params[j]]&cValue != 0 {
+			j++
+		}
+		switch {
+		case j == i+1:
+		case j == len(params):
+			return params[:i], params[i+1:], nil, true
+		case params[j] == ';' && j+1 < len(params):
+			return params[:i], params[i+1 : j], params[j+1:], true
+		}
+	}
+	return nextParamSlow(params)
+}
+
+// nextParamSlow is nextParam for what has white space or quotes, or is wrong.
+func nextParamSlow(params []byte) (name, value, rest []byte, ok bool) {
 	i := 0
 	for i < len(params) && params[i] != ';' && params[i] != '=' {
 		i++
@@ -219,6 +248,9 @@ func Unquote(dst, b []byte) []byte {
 // NextValue cuts the first of several comma-separated values off b. Commas in
 // quoted strings and angle brackets do not separate.
 func NextValue(b []byte) (value, rest []byte) {
+	if bytes.IndexByte(b, ',') < 0 {
+		return Trim(b), nil
+	}
 	for i := 0; i < len(b); i++ {
 		switch b[i] {
 		case '"':

@@ -199,7 +199,7 @@ func isEscape(b []byte) bool {
 	return len(b) >= 3 && class[b[1]]&cHex != 0 && class[b[2]]&cHex != 0
 }
 
-func escapedText(b []byte, bits uint8) bool {
+func escapedText(b []byte, bits uint16) bool {
 	for i := 0; i < len(b); i++ {
 		if class[b[i]]&bits == 0 && !(b[i] == '%' && isEscape(b[i:])) {
 			return false
