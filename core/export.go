@@ -42,7 +42,7 @@ type Arg struct {
 	Check func(string) error
 }
 
-// Text, String, Int, Bool, RouteName and Attr make required arguments.
+// Text, String, Int, Bool, RouteName and AttrName make required arguments.
 func Text(name, doc string) Arg      { return Arg{Name: name, Doc: doc, Kind: ArgText} }
 func String(name, doc string) Arg    { return Arg{Name: name, Doc: doc, Kind: ArgString} }
 func Int(name, doc string) Arg       { return Arg{Name: name, Doc: doc, Kind: ArgInt} }

@@ -168,6 +168,7 @@ type Request struct {
 	answer Answer
 	final  FinalEvent
 	hop    Hop
+	resp   Response
 	text   []byte
 	top    []byte
 }
@@ -177,6 +178,12 @@ type engineState struct {
 	Refs   int32
 	Buffer any    // the receive buffer that the message was left in, if any
 	Small  []byte // memory for a message that is kept; it stays with r
+}
+
+// AsResponse returns the memory of r for handling a response in its message.
+func (r *Request) AsResponse(from Flow, now clock.Time, out Sender) *Response {
+	r.resp = Response{Msg: r.Msg, Flow: from, Now: now, Out: out}
+	return &r.resp
 }
 
 // EngineState returns the engine's own fields; nobody else may use them.

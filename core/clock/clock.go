@@ -68,9 +68,10 @@ type Fake struct {
 }
 
 type fakeTimer struct {
-	at   Time
-	f    func()
-	done bool
+	at    Time
+	every time.Duration // 0 for once
+	f     func()
+	done  bool
 }
 
 // NewFake returns a clock that stands at 2026-01-01 00:00:00 UTC.
@@ -100,6 +101,20 @@ func (c *Fake) AfterFunc(d time.Duration, f func()) func() bool {
 	}
 }
 
+// Every calls f every d, on the goroutine that calls Advance, until stop is
+// called.
+func (c *Fake) Every(d time.Duration, f func()) (stop func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &fakeTimer{at: c.now.Add(d), every: d, f: f}
+	c.timers = append(c.timers, t)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		t.done = true
+	}
+}
+
 // Advance moves the clock by d. Callbacks that fall due run in the order of
 // their times, each with the clock standing at its own time.
 func (c *Fake) Advance(d time.Duration) {
@@ -121,9 +136,13 @@ func (c *Fake) Advance(d time.Duration) {
 		if next == nil {
 			break
 		}
-		next.done = true
 		if next.at > c.now {
 			c.now = next.at
+		}
+		if next.every > 0 {
+			next.at = c.now.Add(next.every)
+		} else {
+			next.done = true
 		}
 		c.mu.Unlock()
 		next.f()

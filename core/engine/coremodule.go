@@ -11,6 +11,14 @@ type coreModule struct {
 	matchers matchers
 }
 
+// CoreSpec returns the Spec of the module core, for what is made of Specs
+// without a router: reference pages and stubs. Its functions must not be called.
+func CoreSpec() core.Spec {
+	e := &Engine{}
+	e.params.defaults()
+	return (&coreModule{e: e}).Describe()
+}
+
 // Describe implements core.Module.
 func (m *coreModule) Describe() core.Spec {
 	return core.Spec{

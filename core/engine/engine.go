@@ -32,6 +32,9 @@ type Options struct {
 	Level *slog.LevelVar
 	// Version is what core.version reports.
 	Version string
+	// Network, if set, takes the place of the sockets: whoever made it calls
+	// Handle with each message.
+	Network core.Network
 }
 
 // Engine is one router.
@@ -107,7 +110,7 @@ func New(settings *lua.Settings, opts Options) (*Engine, error) {
 	e := &Engine{
 		opts: opts, settings: settings, log: opts.Log, clock: opts.Clock,
 		byName: map[string]*loaded{}, counters: map[string]*core.Counter{},
-		serving: make(chan struct{}), control: control.NewTable(),
+		serving: make(chan struct{}), control: control.NewTable(), network: opts.Network,
 	}
 	e.params.defaults()
 	e.stats.register(e)
@@ -337,7 +340,15 @@ func (e *Engine) Start(ctx context.Context) (err error) {
 func (l *loaded) startPeriodic() {
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
+	virtual, _ := l.e.clock.(interface {
+		Every(d time.Duration, f func()) (stop func())
+	})
 	for _, p := range l.every {
+		if virtual != nil { // in step with the test that moves the clock
+			stop := virtual.Every(p.d, func() { p.f(ctx) })
+			context.AfterFunc(ctx, stop)
+			continue
+		}
 		l.wg.Add(1)
 		go func() {
 			defer l.wg.Done()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"sipr/core"
 	"sipr/core/clock"
@@ -24,7 +25,7 @@ func (e *Engine) Handle(w transport.Worker, msg []byte, from core.Flow, now cloc
 		return
 	}
 	if !r.Msg.IsRequest() {
-		e.response(w, r.Msg, from, now)
+		e.response(r.AsResponse(from, now, w))
 		r.Msg.Reset()
 		requests.Put(r)
 		return
@@ -161,7 +162,7 @@ func (e *Engine) leave(r *core.Request) {
 // compact moves the message out of the receive buffer.
 func (e *Engine) compact(r *core.Request) {
 	es := r.EngineState()
-	if es.Refs > 1 {
+	if atomic.LoadInt32(&es.Refs) > 1 {
 		if n := len(r.Msg.Buffer()); cap(es.Small) < n {
 			es.Small = make([]byte, 0, (n+255)&^255)
 		}
@@ -174,12 +175,12 @@ func (e *Engine) compact(r *core.Request) {
 }
 
 // Retain implements core.Engine.
-func (e *Engine) Retain(r *core.Request) { r.EngineState().Refs++ }
+func (e *Engine) Retain(r *core.Request) { atomic.AddInt32(&r.EngineState().Refs, 1) }
 
 // Release implements core.Engine.
 func (e *Engine) Release(r *core.Request) {
 	es := r.EngineState()
-	if es.Refs--; es.Refs > 0 {
+	if atomic.AddInt32(&es.Refs, -1) > 0 { // the run's own end and the transaction's may meet
 		return
 	}
 	if b, ok := es.Buffer.(*transport.Buffer); ok {
@@ -198,10 +199,9 @@ func (e *Engine) Wait(r *core.Request, what string, f func(context.Context) erro
 	es := r.EngineState()
 	w, _ := r.Out.(transport.Worker)
 	if w != nil {
-		if es.Buffer == nil {
-			if b := w.Keep(); b != nil {
-				es.Buffer = b
-			}
+		if b := w.Keep(); b != nil {
+			// The buffer of an earlier wait, if any, is left to the collector.
+			es.Buffer = b
 		}
 		w.Yield()
 	} else {

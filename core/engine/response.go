@@ -4,14 +4,14 @@ import (
 	"net/netip"
 
 	"sipr/core"
-	"sipr/core/clock"
 	"sipr/core/sipmsg"
 	"sipr/core/transport"
 )
 
 // response handles a response: a hook takes it, or it is one to a request that
 // was forwarded statelessly, or it is dropped (RFC 3261 §16.7, §16.11).
-func (e *Engine) response(w transport.Worker, m *sipmsg.Message, from core.Flow, now clock.Time) {
+func (e *Engine) response(r *core.Response) {
+	m := r.Msg
 	e.stats.responses.Add(1)
 	if p := m.Check(); p != nil {
 		e.stats.malformed.Add(1)
@@ -22,13 +22,12 @@ func (e *Engine) response(w transport.Worker, m *sipmsg.Message, from core.Flow,
 		e.stats.strayResponses.Add(1)
 		return
 	}
-	r := core.Response{Msg: m, Flow: from, Now: now, Out: w}
 	for _, hook := range e.hooks.response {
-		if hook(&r) {
+		if hook(r) {
 			return
 		}
 	}
-	if !e.forwardResponse(&r, v) {
+	if !e.forwardResponse(r, v) {
 		e.stats.strayResponses.Add(1)
 	}
 }
@@ -104,6 +103,6 @@ func (e *Engine) Undeliverable(w transport.Worker, msg []byte, to core.Flow) {
 	if m.Parse(reply) != nil {
 		return
 	}
-	e.response(w, m, to, e.clock.Now())
+	e.response(&core.Response{Msg: m, Flow: to, Now: e.clock.Now(), Out: w})
 	w.Flush()
 }
