@@ -37,7 +37,14 @@ end
 
 function within_dialog()
   if is_method("NOTIFY|SUBSCRIBE") then record_route() end
+  if is_method("INVITE|UPDATE") and not allow_source_address() then strip_claims() end
   return t_relay()
+end
+
+-- Who may not be believed does not get to say who is calling.
+function strip_claims()
+  remove_hf("P-Asserted-Identity")
+  remove_hf("Remote-Party-ID")
 end
 
 function register(trusted)
@@ -52,8 +59,7 @@ end
 -- Whoever claims one of our domains has to prove it; strangers may call our
 -- users, and nobody else.
 function admit()
-  remove_hf("P-Asserted-Identity")
-  remove_hf("Remote-Party-ID")
+  strip_claims()
   if not attr.fd.did then
     if attr.td.did then return true end
     sl_reply(403, "Relaying Forbidden")

@@ -43,7 +43,7 @@ func rootCommand() *cobra.Command {
 	})
 	root.AddCommand(
 		runCommand(o), checkCommand(o), ctlCommand(o), dbCommand(o),
-		userCommand(o), domainCommand(o), aliasCommand(o), versionCommand(),
+		userCommand(o), domainCommand(o), aliasCommand(o), docCommand(), stubsCommand(), versionCommand(),
 	)
 	return root
 }

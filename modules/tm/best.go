@@ -32,7 +32,6 @@ func (t *tx) decide(b *branch, msg *sipmsg.Message, now clock.Time) {
 		scratch.Reset()
 		t.m.scratch.Put(scratch)
 	}
-	t.settle()
 }
 
 // best returns the branch with the best response that was not judged yet (RFC

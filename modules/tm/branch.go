@@ -25,6 +25,7 @@ type branch struct {
 	wantCancel bool // CANCEL is due as soon as there is a provisional response
 	canceled   bool // it was sent
 	cancelDone bool // it was answered
+	acked      bool // req is the ACK
 
 	retr     clock.Timer // Timers A and E
 	retrAt   clock.Time
@@ -33,13 +34,18 @@ type branch struct {
 	frAt     clock.Time
 }
 
-func (m *Module) freshBranch() *branch {
-	if b, ok := m.brs.get(); ok {
-		return b
+// freshBranch returns the branch for the next place in t.branches. It stays
+// with t for ever, so that a timer that expires late finds its transaction.
+func (t *tx) freshBranch() *branch {
+	n := len(t.branches)
+	if n < len(t.spare) {
+		return t.spare[n]
 	}
-	b := &branch{}
+	m := t.m
+	b := &branch{t: t, n: n}
 	b.retr.Fire = func(now clock.Time) { b.t.enter(m.out, event{kind: evRetransmit, branch: b.n, now: now}) }
 	b.fr.Fire = func(now clock.Time) { b.t.enterApart(event{kind: evTimeout, branch: b.n, now: now}) }
+	t.spare = append(t.spare, b)
 	return b
 }
 
@@ -48,19 +54,19 @@ func (b *branch) recycle() {
 	m.reuse(b.req)
 	m.reuse(b.reply)
 	b.id, b.req, b.reply = b.id[:0], nil, nil
-	b.code, b.judged, b.wantCancel, b.canceled, b.cancelDone = 0, false, false, false, false
+	b.code, b.judged, b.wantCancel, b.canceled, b.cancelDone, b.acked = 0, false, false, false, false, false
 	b.retrAt, b.frAt, b.interval = 0, 0, 0
 	b.flow = core.Flow{}
-	m.brs.put(b)
 }
 
-// shrink gives back what a finished branch does not need to answer
-// retransmissions: all but the ACK of a failed INVITE.
+// shrink gives back what a finished branch does not need any more: all but the
+// ACK of a failed INVITE, and the request of one that was given up and may be
+// answered yet.
 func (b *branch) shrink() {
 	m := b.t.m
 	m.reuse(b.reply)
 	b.reply = nil
-	if len(b.req) > 4 && string(b.req[:4]) == "ACK " {
+	if b.t.method == sipmsg.INVITE && b.code >= 300 {
 		if cap(b.req) >= bufferSize {
 			ack := append(make([]byte, 0, len(b.req)), b.req...)
 			m.reuse(b.req)
@@ -143,12 +149,15 @@ func (b *branch) retransmit(now clock.Time) {
 
 // timeout is Timer B, C or F: there is no final response in time.
 func (b *branch) timeout(now clock.Time) {
-	if b.frAt == 0 || now < b.frAt || b.final() {
+	if b.frAt == 0 || now < b.frAt {
 		return
 	}
 	t := b.t
 	b.frAt = 0
 	b.stopRetransmit()
+	if b.final() { // given up before: the CANCEL had its time
+		return
+	}
 	switch {
 	case b.code == -503:
 		b.code = 503
@@ -193,31 +202,27 @@ func (b *branch) cancelNow(now clock.Time) {
 }
 
 func (b *branch) sendCancel() {
-	b.sendHop("CANCEL", nil)
+	b.t.out.Send(b.flow, b.appendHop(b.t.out.Buffer(), "CANCEL", nil))
 }
 
-// sendHop sends an ACK or a CANCEL for the request that was sent, and returns
-// it.
-func (b *branch) sendHop(method string, to []byte) []byte {
+// appendHop appends an ACK or a CANCEL for the request that was sent.
+func (b *branch) appendHop(dst []byte, method string, to []byte) []byte {
 	m := b.t.m.scratch.Get().(*sipmsg.Message)
-	defer b.t.m.scratch.Put(m)
-	if m.Parse(b.req) != nil {
-		return nil
+	if m.Parse(b.req) == nil {
+		dst = m.AppendHop(dst, method, to)
 	}
-	msg := m.AppendHop(b.t.out.Buffer(), method, to)
-	b.t.out.Send(b.flow, msg)
-	return msg
+	m.Reset()
+	b.t.m.scratch.Put(m)
+	return dst
 }
 
 // ack sends the ACK to a final response other than 2xx, and keeps it in the
 // place of the request for retransmissions of the response.
 func (b *branch) ack(reply *sipmsg.Message) {
-	if b.code >= 300 && len(b.req) > 4 && string(b.req[:4]) == "ACK " {
-		b.t.out.Send(b.flow, append(b.t.out.Buffer(), b.req...))
-		return
+	if !b.acked {
+		ack := b.appendHop(b.t.m.buffer(), "ACK", reply.Get(sipmsg.HTo))
+		b.t.m.reuse(b.req)
+		b.req, b.acked = ack, true
 	}
-	ack := b.sendHop("ACK", reply.Get(sipmsg.HTo))
-	if ack != nil {
-		b.req = append(b.req[:0], ack...)
-	}
+	b.t.out.Send(b.flow, append(b.t.out.Buffer(), b.req...))
 }

@@ -86,16 +86,22 @@ func (t *tx) again(b *branch, msg *sipmsg.Message, now clock.Time) {
 		return
 	}
 	if msg.Status >= 300 {
-		if b.code >= 300 {
-			b.ack(msg) // Timer D: the response came again
+		if b.code >= 300 { // it came again, or after the branch was given up
+			b.stopTimers()
+			b.ack(msg)
 		}
 		return
 	}
-	// A 2xx is always sent on: a retransmission, or one that came after the
-	// branch was given up (§16.7 step 5).
 	if t.done != nil {
 		return
 	}
+	if t.state < completed { // it answered after the branch was given up
+		b.stopTimers()
+		b.code = msg.Status
+		t.branchDone(b, msg, now)
+		return
+	}
+	// A 2xx is always sent on (§16.7 step 5).
 	t.forwardReply(msg, now)
 }
 
@@ -121,7 +127,7 @@ func (t *tx) provisional(b *branch, msg *sipmsg.Message, now clock.Time) {
 		t.done(msg.Status, msg)
 		return
 	}
-	if t.replyRoute(msg) {
+	if t.replyRoute(msg) && t.state < completed {
 		t.forwardReply(msg, now)
 	}
 }
@@ -150,8 +156,10 @@ func (t *tx) forwardReply(msg *sipmsg.Message, now clock.Time) {
 		t.r.Final(core.FinalEvent{Code: code, Reason: msg.Reason(), Reply: msg, Now: now})
 	}
 	out := msg.AppendTo(t.out.Buffer())
-	if t.state == accepted || t.state == completed && code < 300 && t.method == sipmsg.INVITE {
-		t.out.Send(t.flow, out) // a further 2xx
+	if t.state >= completed {
+		if t.method == sipmsg.INVITE && code >= 200 && code < 300 { // a further 2xx
+			t.out.Send(t.flow, out)
+		}
 		return
 	}
 	t.emit(out, code, now)
@@ -164,7 +172,6 @@ func (t *tx) branchDone(b *branch, msg *sipmsg.Message, now clock.Time) {
 		b.judged = true
 		t.setState(completed)
 		t.done(b.code, msg)
-		t.settle()
 		return
 	}
 	if b.code >= 200 && b.code < 300 && msg != nil {
@@ -176,14 +183,12 @@ func (t *tx) branchDone(b *branch, msg *sipmsg.Message, now clock.Time) {
 			t.cancelBranches(now)
 			t.forwardReply(msg, now)
 		}
-		t.settle()
 		return
 	}
 	if b.code >= 600 {
 		t.cancelBranches(now)
 	}
 	if t.state >= completed {
-		t.settle()
 		return
 	}
 	for _, o := range t.branches {

@@ -137,7 +137,10 @@ func (t *tx) addBranch(r *core.Request, to *core.Target, hash uint32, breadth in
 			target.URI = nil
 		}
 		r.Dropped = false
-		if err := r.Engine.RunRoute(r, core.BranchRoute, r.OnBranch); err != nil {
+		err := r.Engine.RunRoute(r, core.BranchRoute, r.OnBranch)
+		t.out = r.Out
+		r.Decide() // the relaying is the decision, whatever the branch route says
+		if err != nil {
 			return err
 		}
 		if r.Dropped {
@@ -162,11 +165,11 @@ func (t *tx) addBranch(r *core.Request, to *core.Target, hash uint32, breadth in
 		}
 		t.out = r.Out
 	}
-	if t.canceled {
+	if t.canceled || t.state >= completed {
 		return &sipmsg.Problem{Code: 487, Reason: "Request Terminated"}
 	}
-	b := m.freshBranch()
-	b.t, b.n, b.flow = t, len(t.branches), hop.Flow
+	b := t.freshBranch()
+	b.flow = hop.Flow
 	b.id = appendBranch(b.id[:0], t.index, uint8(b.n), hash)
 	b.req = r.AppendBranch(m.buffer(), hop, &target, b.id)
 	if len(b.req) > sipmsg.MaxSize {

@@ -29,11 +29,11 @@ func (m *Module) Send(request []byte, to core.Flow, done func(code int, reply *s
 		return errors.New("request to send: a request other than ACK and a flow are expected")
 	}
 	t := m.fresh()
+	t.mu.Lock()
 	t.key = t.key[:0]
-	t.owned, t.running = true, false
-	t.method, t.state, t.code, t.canceled = msg.Method, trying, 0, false
-	t.done, t.created = done, m.clock.Now()
-	t.reliable = true
+	t.begin(msg.Method, m.clock.Now())
+	t.done, t.reliable = done, true
+	t.mu.Unlock()
 	if !m.client.add(t) {
 		t.recycle()
 		return errFull
@@ -41,8 +41,8 @@ func (m *Module) Send(request []byte, to core.Flow, done func(code int, reply *s
 	t.wheel = m.wheels[int(t.index)%len(m.wheels)]
 	m.stats.active.Add(1)
 	m.stats.created.Add(1)
-	b := m.freshBranch()
-	b.t, b.n, b.flow = t, 0, to
+	b := t.freshBranch()
+	b.flow = to
 	b.id = appendBranch(b.id[:0], t.index, 0, 0)
 	mf := msg.MaxForwards()
 	if mf <= 0 {

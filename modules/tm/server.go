@@ -58,7 +58,7 @@ func (m *Module) onRequest(r *core.Request) bool {
 // repeat sends the last response again, if there is one to repeat; t.mu is
 // held and released.
 func (t *tx) repeat(out core.Sender) {
-	if len(t.last) > 0 && t.state != accepted {
+	if len(t.last) > 0 && t.state <= completed {
 		out.Send(t.flow, append(out.Buffer(), t.last...))
 	}
 	t.mu.Unlock()
@@ -135,7 +135,7 @@ func (t *tx) Reply(r *core.Request, a *core.Answer) error {
 }
 
 func (t *tx) reply(a *core.Answer) error {
-	if t.r == nil || t.state >= completed && t.state != terminated {
+	if t.r == nil || t.state >= completed {
 		return errors.New("the transaction has its final response")
 	}
 	if a.Code == 100 {
@@ -177,7 +177,6 @@ func (t *tx) emit(msg []byte, code int, now clock.Time) error {
 		}
 		t.setEnd(now.Add(64 * t.m.t1)) // Timer H
 	}
-	t.settle()
 	return err
 }
 
@@ -207,7 +206,7 @@ func (t *tx) acked() {
 	t.setState(confirmed)
 	t.wheel.Stop(&t.retr)
 	t.retrAt = 0
-	if t.reliable && t.quiet() {
+	if t.reliable && !t.running && t.quiet() {
 		t.terminate()
 	}
 	// Over UDP Timer H goes on in the place of I: the branches' Timer D needs

@@ -36,7 +36,6 @@ type Module struct {
 	trying                string
 
 	pool freeList[*tx]
-	brs  freeList[*branch]
 	bufs freeList[[]byte]
 	// scratch keeps messages to parse into, marks the edits of a branch.
 	scratch, marks sync.Pool
@@ -45,6 +44,7 @@ type Module struct {
 	wheels         []*clock.Wheel
 	out            core.Sender // of the goroutine that turns the wheels
 	loop           loopKey
+	apart          sync.WaitGroup // goroutines that handle an event of a timer's
 	stats          counters
 }
 
@@ -56,7 +56,7 @@ type counters struct {
 // New returns the module with its defaults.
 func New() core.Module {
 	return &Module{
-		pool: freeList[*tx]{max: maxFree}, brs: freeList[*branch]{max: maxFree}, bufs: freeList[[]byte]{max: maxFree / 8},
+		pool: freeList[*tx]{max: maxFree}, bufs: freeList[[]byte]{max: maxFree / 8},
 		scratch: sync.Pool{New: func() any { return new(sipmsg.Message) }},
 		marks:   sync.Pool{New: func() any { return new(sipmsg.Mark) }},
 		frTimer: 30 * time.Second, frInvTimer: 120 * time.Second,
@@ -69,6 +69,7 @@ func New() core.Module {
 var (
 	_ core.Configurer = (*Module)(nil)
 	_ core.Starter    = (*Module)(nil)
+	_ core.Stopper    = (*Module)(nil)
 	_ API             = (*Module)(nil)
 )
 
@@ -131,6 +132,18 @@ func (m *Module) Start(context.Context) error {
 	m.server.init(m.maxPerSource)
 	m.client.init(m.maxTx)
 	return nil
+}
+
+// Stop implements core.Stopper.
+func (m *Module) Stop(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { m.apart.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // turn advances the timers.

@@ -54,6 +54,7 @@ type tx struct {
 	tag       [16]byte
 	last      []byte // the last response sent, to repeat
 	branches  []*branch
+	spare     []*branch                             // branches of the past, each for its own place in branches
 	done      func(code int, reply *sipmsg.Message) // of a request of our own
 	source    core.Flow
 	created   clock.Time
@@ -97,6 +98,13 @@ func (m *Module) fresh() *tx {
 	return t
 }
 
+// begin makes t a new transaction that the caller owns; t.mu is held.
+func (t *tx) begin(method sipmsg.Method, now clock.Time) {
+	t.owned, t.running, t.inFailure = true, false, false
+	t.method, t.state, t.code, t.failCode, t.canceled = method, trying, 0, 0, false
+	t.created = now
+}
+
 // newTx makes the server transaction of r, owned by the caller. It returns nil
 // if there is one for the same request already, or no room.
 func (m *Module) newTx(r *core.Request) (*tx, error) {
@@ -104,14 +112,14 @@ func (m *Module) newTx(r *core.Request) (*tx, error) {
 		return nil, errFull
 	}
 	t := m.fresh()
+	t.mu.Lock() // a timer of the transaction that had this memory may just expire
 	t.key = appendKey(t.key[:0], r.Msg, r.Msg.Method)
-	t.owned, t.running = true, true
-	t.method, t.state, t.code, t.canceled = r.Msg.Method, trying, 0, false
-	t.r, t.out = r, r.Out
+	t.begin(r.Msg.Method, r.Now)
+	t.running, t.r, t.out = true, r, r.Out
 	t.flow, t.source = r.ReplyFlow(), r.Flow
 	t.reliable = t.flow.Proto().Reliable()
-	t.created = r.Now
 	appendHex(t.tag[:0], rand.Uint64(), 16)
+	t.mu.Unlock()
 	if !m.client.add(t) {
 		m.server.leave(r.Flow.Remote.Addr())
 		t.recycle()
@@ -133,16 +141,19 @@ func (m *Module) newTx(r *core.Request) (*tx, error) {
 
 // recycle gives the memory of a transaction that is in no table back.
 func (t *tx) recycle() {
+	t.mu.Lock()
 	for _, b := range t.branches {
 		b.recycle()
 	}
 	t.branches = t.branches[:0]
-	t.r, t.out, t.done, t.state = nil, nil, nil, terminated
+	t.r, t.out, t.done, t.state, t.owned = nil, nil, nil, terminated, false
+	clear(t.queue)
 	t.queue = t.queue[:0]
 	t.flow, t.source = core.Flow{}, core.Flow{}
 	t.m.reuse(t.last)
 	t.last = nil
 	t.retrAt, t.endAt, t.interval = 0, 0, 0
+	t.mu.Unlock()
 	t.m.pool.put(t)
 }
 
@@ -169,27 +180,27 @@ func (t *tx) enterLocked(out core.Sender, ev event) {
 	t.letGo()
 }
 
-// enterApart is enter on a goroutine of its own if a failure route may have to
-// run: it may wait, and whoever calls turns the wheels for everybody.
+// enterApart is enter on a goroutine of its own if a route may have to run: it
+// may wait, and whoever calls turns the wheels for everybody.
 func (t *tx) enterApart(ev event) {
 	t.mu.Lock()
-	if t.state == terminated || t.owned {
-		t.enterLocked(nil, ev)
-		return
-	}
-	if t.r == nil || t.r.OnFailure == "" {
+	if t.state == terminated || t.owned || !t.mayRun() {
 		t.enterLocked(t.m.out, ev)
 		return
 	}
 	out := t.m.host.Network().NewSender()
 	t.own(out)
 	t.mu.Unlock()
-	go func() {
+	t.m.apart.Go(func() {
 		t.handle(ev)
 		t.letGo()
 		out.Flush()
-	}()
+	})
 }
+
+// mayRun tells whether an event may run a route of the script; t.mu is held, or
+// the caller is the owner.
+func (t *tx) mayRun() bool { return t.r != nil && (t.r.OnFailure != "" || t.r.OnReply != "") }
 
 // own makes the caller the owner; t.mu is held.
 func (t *tx) own(out core.Sender) {
@@ -201,10 +212,19 @@ func (t *tx) own(out core.Sender) {
 }
 
 // keep queues an event; t.mu is held. A full queue drops responses: who sent
-// them sends them again.
+// them sends them again. One CANCEL and one ACK are as good as many.
 func (t *tx) keep(ev event) {
-	if len(t.queue) >= t.m.maxQueue && ev.kind == evResponse {
-		return
+	switch ev.kind {
+	case evResponse:
+		if len(t.queue) >= t.m.maxQueue {
+			return
+		}
+	case evCancel, evAck:
+		for i := range t.queue {
+			if t.queue[i].kind == ev.kind {
+				return
+			}
+		}
 	}
 	t.queue = append(t.queue, ev)
 }
@@ -214,7 +234,6 @@ func (t *tx) letGo() {
 	for {
 		t.mu.Lock()
 		if t.state == terminated {
-			t.owned = false
 			t.mu.Unlock()
 			t.recycle()
 			return
@@ -227,8 +246,20 @@ func (t *tx) letGo() {
 			t.mu.Unlock()
 			return
 		}
+		if t.out == t.m.out && t.mayRun() { // the wheels must not wait for a script
+			out := t.m.host.Network().NewSender()
+			t.own(out)
+			t.mu.Unlock()
+			t.m.apart.Go(func() {
+				t.letGo()
+				out.Flush()
+			})
+			return
+		}
 		ev := t.queue[0]
-		t.queue = t.queue[:copy(t.queue, t.queue[1:])]
+		n := copy(t.queue, t.queue[1:])
+		t.queue[n] = event{}
+		t.queue = t.queue[:n]
 		t.mu.Unlock()
 		t.handle(ev)
 	}
@@ -242,18 +273,23 @@ func (t *tx) Leave(r *core.Request) {
 	t.running = false
 	t.out = r.Out
 	if t.state < completed && len(t.branches) == 0 {
-		// The script has made a transaction and neither answered nor relayed:
-		// the engine has answered, or it is an error of ours.
-		t.reply(&core.Answer{Code: 500, Reason: "Server Internal Error"})
+		if r.Decided() {
+			// Dropped, or sent on without a transaction: there is no response
+			// of ours, and its retransmissions are absorbed.
+			t.setState(confirmed)
+		} else {
+			t.reply(&core.Answer{Code: 500, Reason: "Server Internal Error"})
+		}
 	}
 	t.settle()
 	t.letGo()
 }
 
-// Woken implements core.Transaction.
+// Woken implements core.Transaction. In a reply route a CANCEL waits: the
+// response that was received first goes first.
 func (t *tx) Woken(r *core.Request) {
 	t.out = r.Out
-	if t.running && t.state < completed && t.cancelQueued() {
+	if (t.running || t.inFailure) && t.state < completed && t.method == sipmsg.INVITE && t.cancelQueued() {
 		t.canceled = true
 		t.reply(&core.Answer{Code: 487, Reason: "Request Terminated"})
 	}
@@ -271,7 +307,15 @@ func (t *tx) cancelQueued() bool {
 	return false
 }
 
+// handle handles an event. Whatever it leads to, the transaction is looked at
+// once more when it is done, and not before: the request must not be given back
+// while a route of the script still has it.
 func (t *tx) handle(ev event) {
+	t.dispatch(ev)
+	t.settle()
+}
+
+func (t *tx) dispatch(ev event) {
 	switch ev.kind {
 	case evResponse:
 		if ev.branch < len(t.branches) {
@@ -292,31 +336,37 @@ func (t *tx) handle(ev event) {
 	case evServerRetransmit:
 		t.retransmit(ev.now)
 	case evEnd:
-		if t.endAt != 0 && ev.now >= t.endAt {
+		switch {
+		case t.endAt == 0 || ev.now < t.endAt:
+		case t.allFinal():
 			t.terminate()
+		default: // a branch is still being canceled: settle begins anew
+			t.endAt = 0
 		}
 	}
+}
+
+// allFinal tells whether every branch has its final response.
+func (t *tx) allFinal() bool {
+	for _, b := range t.branches {
+		if !b.final() {
+			return false
+		}
+	}
+	return true
 }
 
 // settle looks whether the transaction is over but for the timers, and shrinks
 // it to what they need.
 func (t *tx) settle() {
-	if t.running || t.state < completed {
+	if t.running || t.state < completed || t.state == terminated || !t.allFinal() {
 		return
 	}
-	for _, b := range t.branches {
-		if !b.final() {
-			return
-		}
-	}
 	if t.r != nil {
-		r := t.r
-		t.r = nil
-		r.Tx = nil
-		r.Engine.Release(r)
-	}
-	for _, b := range t.branches {
-		b.shrink()
+		t.release()
+		for _, b := range t.branches {
+			b.shrink()
+		}
 	}
 	if t.endAt != 0 {
 		return
@@ -331,7 +381,21 @@ func (t *tx) settle() {
 			return
 		}
 	}
-	t.setEnd(t.m.clock.Now().Add(64 * t.m.t1))
+	life := 64 * t.m.t1
+	if t.done != nil && t.method != sipmsg.INVITE {
+		life = t.m.t4 // Timer K
+	}
+	t.setEnd(t.m.clock.Now().Add(life))
+}
+
+// release gives the request back.
+func (t *tx) release() {
+	r := t.r
+	t.mu.Lock()
+	t.r = nil
+	t.mu.Unlock()
+	r.Tx = nil
+	r.Engine.Release(r)
 }
 
 func (t *tx) setEnd(at clock.Time) {
@@ -352,10 +416,7 @@ func (t *tx) terminate() {
 	}
 	t.m.client.remove(t)
 	if t.r != nil {
-		r := t.r
-		t.r = nil
-		r.Tx = nil
-		r.Engine.Release(r)
+		t.release()
 	}
 	t.m.stats.active.Add(-1)
 	t.mu.Lock()
