@@ -30,7 +30,10 @@ function request_route()
   if not trusted and not admit() then return end
   if is_method("INVITE|SUBSCRIBE|REFER") then record_route() end
 
-  if not attr.td.did then return t_relay() end -- one of our users calls out
+  if not attr.td.did then -- one of our users calls out
+    if is_myself() then return reply(404, "Unknown Domain") end
+    return t_relay()
+  end
   if strempty(ruri.user) then return sl_reply(484, "Address Incomplete") end
   return location(trusted or attr.fd.did)
 end
@@ -79,6 +82,7 @@ end
 
 -- A user of ours, or a number behind a gateway if the caller is one of us.
 function location(ours)
+  lookup_user("$tu", "@ruri")
   local found, why = lookup("location")
   if found then return t_relay() end
   if why == "unknown" and ours and gw_route() then

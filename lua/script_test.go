@@ -265,6 +265,8 @@ route "route.lua"`)
 		{"\nlissten 'x'", "sipr.lua:2: there is no setting lissten (did you mean listen?)"},
 		{"modparam('a', 'b')", "sipr.lua:1: modparam: a module, a parameter and a value"},
 		{"listen {}", "an address such as"},
+		{"listen = 'udp:127.0.0.1:5060'", "sipr.lua:1: listen is called, not assigned"},
+		{"children = 8", "sipr.lua:1: children = … sets nothing"},
 	} {
 		write(tt.text)
 		if _, err := LoadSettings(file); err == nil || !strings.Contains(err.Error(), tt.want) {

@@ -108,15 +108,29 @@ func (s *settingsRun) open() {
 	}
 	g := L.G.Global
 	keep(g, append([]string{"table", "string", "math"}, allowed[""]...))
+	settings := map[string]*glua.LFunction{}
+	var known []string
 	for name, fn := range map[string]glua.LGFunction{
 		"listen": s.listen, "loadmodule": s.loadmodule, "modparam": s.modparam, "route": s.route, "env": s.env,
 	} {
-		L.SetGlobal(name, L.NewFunction(fn))
+		settings[name] = L.NewFunction(fn)
+		known = append(known, name)
 	}
 	mt := L.NewTable()
-	known := []string{"listen", "loadmodule", "modparam", "route", "env"}
+	mt.RawSetString("__newindex", L.NewFunction(func(L *glua.LState) int {
+		name := L.ToString(2)
+		if settings[name] != nil {
+			L.RaiseError("%s is called, not assigned: %s \"…\"", name, name)
+		}
+		L.RaiseError("%s = … sets nothing: parameters are set by modparam(module, name, value); a variable of this file is declared with local", name)
+		return 0
+	}))
 	mt.RawSetString("__index", L.NewFunction(func(L *glua.LState) int {
 		name := L.ToString(2)
+		if fn := settings[name]; fn != nil {
+			L.Push(fn)
+			return 1
+		}
 		L.RaiseError("there is no setting %s%s", name, Suggest(name, known))
 		return 0
 	}))

@@ -122,6 +122,9 @@ func ParseURI(b []byte) (URI, error) {
 	return u, nil
 }
 
+// maxHost is the longest name that the DNS allows (RFC 1035 §2.3.4).
+const maxHost = 255
+
 func (u *URI) parseHostPort(b []byte) (int, error) {
 	i := 0
 	if len(b) > 0 && b[0] == '[' {
@@ -140,6 +143,9 @@ func (u *URI) parseHostPort(b []byte) (int, error) {
 		if i == 0 || b[0] == '.' || b[0] == '-' {
 			return 0, uriError("host")
 		}
+	}
+	if i > maxHost {
+		return 0, uriError("host name longer than 255 bytes")
 	}
 	u.Host = b[:i]
 	if i < len(b) && b[i] == ':' {

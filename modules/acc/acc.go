@@ -88,7 +88,7 @@ func (m *Module) Describe() core.Spec {
 		Also:    []string{"acc_db", "acc_json", "cdr"},
 		Params: []core.Param{
 			core.BoolParam(&m.useDB, "use_db", "whether records go to the database"),
-			core.StringParam(&m.dbURL, "db_url", "the database; empty for core's db_url"),
+			core.SecretParam(&m.dbURL, "db_url", "the database; empty for core's db_url"),
 			core.StringParam(&m.accTable, "acc_table", "the table of events", core.Identifier),
 			core.StringParam(&m.cdrTable, "cdr_table", "the table of calls", core.Identifier),
 			core.StringParam(&m.jsonFile, "json_file", "a file that records are appended to as JSON lines; \"-\" is the standard output, empty is off"),

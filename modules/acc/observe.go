@@ -227,6 +227,12 @@ func (m *Module) describe(k kind, req *core.Request) *record {
 			r.set(a.f, v.Append(tmp[:0]))
 		}
 	}
+	if req.Auth.Known && len(req.Auth.UID) > 0 {
+		if _, ok := req.Attrs.Get(&m.attrs.fromUID); !ok {
+			var tmp [64]byte
+			r.set(fFromUID, append(tmp[:0], req.Auth.UID...))
+		}
+	}
 	return r
 }
 

@@ -83,7 +83,7 @@ func New() core.Module {
 	return &Module{
 		table: defaultTable, cacheSize: 100000, cacheExpire: time.Minute,
 		algorithmText: "MD5", qop: "auth", nonceExpire: 300 * time.Second,
-		ncSlots: 65536, checkURI: true,
+		ncSlots: 65536,
 	}
 }
 
@@ -103,7 +103,7 @@ func (m *Module) Describe() core.Spec {
 func (m *Module) params() []core.Param {
 	t := &m.table
 	return []core.Param{
-		core.StringParam(&m.dbURL, "db_url", "The database; core's db_url if empty."),
+		core.SecretParam(&m.dbURL, "db_url", "The database; core's db_url if empty."),
 		core.StringParam(&t.name, "table", "The table of credentials.", core.Identifier),
 		core.StringParam(&t.user, "user_column", "The column of the user name in credentials.", core.Identifier),
 		core.StringParam(&t.realm, "realm_column", "The column of the realm.", core.Identifier),
@@ -123,7 +123,7 @@ func (m *Module) params() []core.Param {
 		core.BoolParam(&m.nonceSource, "nonce_source", "Bind a nonce to the address that asked for it."),
 		core.IntParam(&m.ncSlots, "nc_array_size", "How many nonces' use counts are remembered against replay. A nonce whose place was taken by a newer one is stale.", core.Between(64, 1<<24)),
 		core.BoolParam(&m.oneTime, "one_time_nonce", "Let clients that send no qop use a nonce only once. Clients that send qop are held to their nonce counts in any case."),
-		core.BoolParam(&m.checkURI, "check_uri", "Require that the uri of the credentials equals the Request-URI as received. Turn it off where a proxy in front rewrites the Request-URI."),
+		core.BoolParam(&m.checkURI, "check_uri", "Require that the uri of the credentials equals the Request-URI as received (RFC 7616 §3.4.6). Off, as in Kamailio, since many phones write another one there and proxies in front rewrite the Request-URI; what is captured cannot be used again all the same, since each nonce counts its uses."),
 	}
 }
 

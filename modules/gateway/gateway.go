@@ -83,7 +83,7 @@ func (m *Module) Describe() core.Spec {
 			core.ListParam(&m.rules, "rule", "a rule such as \"prefix=+1 strip=1 prepend=00 target=sip:192.0.2.1;transport=tcp priority=1 weight=10\"; only target is required, no prefix means every number; may be set several times", checkRule),
 			core.StringParam(&m.file, "file", "a file of rules, one a line; lines that begin with # are comments"),
 			core.BoolParam(&m.useDB, "use_db", "whether rules are read from the database too"),
-			core.StringParam(&m.dbURL, "db_url", "the database; empty for core's db_url"),
+			core.SecretParam(&m.dbURL, "db_url", "the database; empty for core's db_url"),
 			core.StringParam(&m.table, "gateway_table", "the table of the rules", core.Identifier),
 			core.StringParam(&m.columns.prefix, "prefix_column", "its column of the prefix", core.Identifier),
 			core.StringParam(&m.columns.strip, "strip_column", "its column of how many characters are taken off", core.Identifier),

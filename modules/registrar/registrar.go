@@ -104,7 +104,7 @@ func (m *Module) Describe() core.Spec {
 		Wants:   []string{"domain", "users", "gateway"},
 		Also:    []string{"usrloc"},
 		Params: []core.Param{
-			core.StringParam(&m.dbURL, "db_url", "database of the location table; empty for core's db_url"),
+			core.SecretParam(&m.dbURL, "db_url", "database of the location table; empty for core's db_url"),
 			core.StringParam(&m.table, "table", "name of the location table", core.Identifier),
 			core.IntParam(&m.dbMode, "db_mode", "0 keeps bindings in memory only, 1 writes them to the database before the 200 is sent", core.OneOf(0, 1)),
 			core.DurationParam(&m.defaultExpires, time.Second, "default_expires", "lifetime of a binding where the request names none", core.Between(time.Second, maxLifetime)),

@@ -110,10 +110,33 @@ func (t *tx) sendBest(best *branch, reply *sipmsg.Message, now clock.Time) {
 		t.reply(&core.Answer{Code: code, Reason: sipmsg.ReasonPhrase(code)})
 		return
 	}
+	if code == 401 || code == 407 {
+		t.collectChallenges(best, reply)
+	}
 	t.replyRoute(reply)
 	if code == 503 {
 		t.reply(&core.Answer{Code: 500, Reason: "Service Unavailable Downstream", ToTag: reply.ToTag()})
 		return
 	}
 	t.forwardReply(reply, now)
+}
+
+// collectChallenges adds what the other branches ask for to the response that
+// is sent on, so that the caller can satisfy all at once (§16.7 step 7).
+func (t *tx) collectChallenges(best *branch, reply *sipmsg.Message) {
+	other := t.m.scratch.Get().(*sipmsg.Message)
+	for _, b := range t.branches {
+		if b == best || b.code != 401 && b.code != 407 || len(b.reply) == 0 || other.Parse(b.reply) != nil {
+			continue
+		}
+		for _, id := range [...]sipmsg.HeaderID{sipmsg.HWWWAuthenticate, sipmsg.HProxyAuthenticate} {
+			for i := other.First(id); i >= 0; i = other.Next(i) {
+				if v := other.Value(i); reply.Room(len(v) + 32) {
+					reply.Append(other.Name(i), v)
+				}
+			}
+		}
+	}
+	other.Reset()
+	t.m.scratch.Put(other)
 }

@@ -3,6 +3,7 @@ package tm
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"sipr/core"
@@ -22,7 +23,7 @@ func (m *Module) exports() []core.Export {
 		core.Func("t_on_branch", m.tOnBranch, "Names the route that runs for each branch before it is sent.", core.RouteName("route", "a function of the script")),
 		core.Func("t_on_reply", m.tOnReply, "Names the route that runs for each response that is sent on.", core.RouteName("route", "a function of the script")),
 		core.Func("t_check_status", m.tCheckStatus, "Tells whether the failure's status code, or the response's, is one of those named.",
-			core.String("codes", `such as "486|408"; a digit may be a dot or an x, such as "4xx"`)).In(core.FailureRoute | core.ReplyRoute),
+			core.String("codes", `such as "486|408"; a digit may be a dot, an x or a set: "4xx", "[45].."`)).In(core.FailureRoute | core.ReplyRoute),
 		core.Func("t_is_canceled", m.tIsCanceled, "Tells whether the caller has canceled."),
 		core.Func("t_set_fr", m.tSetFR, "Sets the final response timers of this transaction, in milliseconds; 0 leaves one as it is.",
 			core.Int("fr_inv", "how long it may ring"), core.Int("fr", "how long there may be no response").Opt()),
@@ -172,29 +173,55 @@ func (m *Module) tCheckStatus(r *core.Request, a *core.Args) core.Result {
 	return core.Is(matchStatus(a.Value(0).Str, strconv.AppendInt(tmp[:0], int64(code), 10)))
 }
 
-// matchStatus matches a status code against "486|408|5xx".
+// matchStatus matches a status code against alternatives such as "486|408|5xx"
+// or, as SER's expressions have it, "[45][0-9][0-9]".
 func matchStatus(list string, code []byte) bool {
-	i := 0
-	ok := true
-	for p := 0; p <= len(list); p++ {
-		if p == len(list) || list[p] == '|' {
-			if ok && i == len(code) {
-				return true
-			}
-			i, ok = 0, true
-			continue
+	for len(list) > 0 {
+		one, rest, _ := strings.Cut(list, "|")
+		if matchDigits(strings.Trim(one, "^$() "), code) {
+			return true
 		}
-		c := list[p]
-		if c == '[' || c == ']' || c == '^' || c == '$' || c == '(' || c == ')' {
-			ok = ok && (c == '^' || c == '$' || c == '(' || c == ')')
-			continue
-		}
-		if i >= len(code) || c != code[i] && c != '.' && c != 'x' && c != 'X' {
-			ok = false
-		}
-		i++
+		list = rest
 	}
 	return false
+}
+
+func matchDigits(pattern string, code []byte) bool {
+	for _, d := range code {
+		if pattern == "" {
+			return false
+		}
+		c := pattern[0]
+		pattern = pattern[1:]
+		if c == '[' {
+			set, rest, ok := strings.Cut(pattern, "]")
+			if !ok || !inSet(set, d) {
+				return false
+			}
+			pattern = rest
+		} else if c != d && c != '.' && c != 'x' && c != 'X' {
+			return false
+		}
+	}
+	return pattern == ""
+}
+
+// inSet tells whether d is in a set such as "45", "0-9" or "^4".
+func inSet(set string, d byte) bool {
+	set, not := strings.CutPrefix(set, "^")
+	for i := 0; i < len(set); i++ {
+		hi := set[i]
+		if i+2 < len(set) && set[i+1] == '-' {
+			hi = set[i+2]
+		}
+		if d >= set[i] && d <= hi {
+			return !not
+		}
+		if hi != set[i] {
+			i += 2
+		}
+	}
+	return not
 }
 
 func (m *Module) tIsCanceled(r *core.Request, _ *core.Args) core.Result {

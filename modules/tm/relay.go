@@ -132,6 +132,8 @@ func (t *tx) addBranch(r *core.Request, to *core.Target, hash uint32, breadth in
 		}()
 	}
 	if r.OnBranch != "" {
+		record, params := r.RecordRoute, len(r.RRParams)
+		defer func() { r.RecordRoute, r.RRParams = record, r.RRParams[:params] }()
 		if target.URI != nil {
 			r.Msg.SetRURI(target.URI)
 			target.URI = nil

@@ -84,7 +84,7 @@ func (m *Module) Describe() core.Spec {
 		Wants:   []string{"domain"},
 		Also:    []string{"uri_db", "alias_db"},
 		Params: []core.Param{
-			core.StringParam(&m.dbURL, "db_url", "database of the uri table; empty for core's db_url"),
+			core.SecretParam(&m.dbURL, "db_url", "database of the uri table; empty for core's db_url"),
 			core.StringParam(&m.table, "table", "name of the uri table", core.Identifier),
 			core.IntParam(&m.cacheSize, "cache_size", "how many addresses are remembered", core.Between(0, 10_000_000)),
 			core.DurationParam(&m.cacheExpire, time.Second, "cache_expire", "how long an address is remembered; one that does not exist for a second at most", core.Between(0, 24*time.Hour)),
