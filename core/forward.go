@@ -12,6 +12,7 @@ var (
 	ErrScheme        = &sipmsg.Problem{Code: 416, Reason: "Unsupported URI Scheme"}
 	ErrUnresolvable  = &sipmsg.Problem{Code: 478, Reason: "Unresolvable Destination"}
 	ErrExtension     = &sipmsg.Problem{Code: 420, Reason: "Bad Extension"}
+	ErrBarrier       = &sipmsg.Problem{Code: 403, Reason: "Not Part Of This Dialog"}
 	ErrTooLarge      = &sipmsg.Problem{Code: 513, Reason: "Message Too Large"}
 	ErrNoDestination = errors.New("the request has no destination")
 )
@@ -106,6 +107,14 @@ func (r *Request) MayForward() error {
 	return nil
 }
 
+// MayReach checks the address that a branch is about to be sent to.
+func (r *Request) MayReach(f Flow) error {
+	if r.Barrier != nil && r.Barrier(f.Remote.Addr()) {
+		return ErrBarrier
+	}
+	return nil
+}
+
 // AnswerProblem answers with the status of err: a Problem's own, else 500.
 func (r *Request) AnswerProblem(err error) error {
 	a := Answer{Code: 500, Reason: "Server Internal Error"}
@@ -128,10 +137,14 @@ func appendUnsupported(dst []byte, m *sipmsg.Message) []byte {
 	return dst
 }
 
+// Next returns the way of the branch that is being made.
+func (r *Request) Next() Flow { return r.next }
+
 // AppendBranch appends the request as one branch of it is sent on: with the
 // given branch parameter, over h.Flow. The message's edits are not changed.
 func (r *Request) AppendBranch(dst []byte, h *Hop, t *Target, branch []byte) []byte {
 	m := r.Msg
+	r.next = h.Flow
 	top := AppendVia(r.top[:0], h.Flow.Socket, branch)
 	if r.RecordRoute != nil {
 		top = r.RecordRoute(top, r, h.Flow.Socket)

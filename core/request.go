@@ -138,6 +138,9 @@ type Request struct {
 	// leaves over out; RRParams is what the script adds to them.
 	RecordRoute func(dst []byte, r *Request, out *Socket) []byte
 	RRParams    []byte
+	// Barrier, if set, names addresses that the request must not reach: a
+	// dialog that was set up without a gateway does not open one.
+	Barrier func(netip.Addr) bool
 	// RouteParams is the parameters of our own Route that was removed.
 	RouteParams []byte
 	// ReplyHeaders is header lines that this router's own responses carry
@@ -169,6 +172,7 @@ type Request struct {
 	final  FinalEvent
 	hop    Hop
 	resp   Response
+	next   Flow
 	text   []byte
 	top    []byte
 }
@@ -299,22 +303,28 @@ func (r *Request) AddReplyHeader(name, value []byte) {
 }
 
 // ReplyFlow returns the way that a response to r goes: back over the same
-// connection, or to the address that the request came from, at the port of the
-// topmost Via unless rport asks for the source port (RFC 3261 §18.2.2, RFC
-// 3581). maddr is not followed: it would let anybody send our responses
+// connection while it is open, else to the address that the request came from, at
+// the port of the topmost Via unless rport asks for the source port (RFC 3261
+// §18.2.2, RFC 3581). maddr is not followed: it would let anybody send our responses
 // anywhere.
 func (r *Request) ReplyFlow() Flow {
 	f := r.Flow
-	if f.Proto() != UDP {
+	v, err := r.Msg.Via()
+	if err != nil {
 		return f
 	}
-	if v, err := r.Msg.Via(); err == nil && !v.HasRPort {
-		port := v.Port
-		if port == 0 {
-			port = 5060
+	if f.Proto() == UDP {
+		if v.HasRPort {
+			return f
 		}
-		f.Remote = netip.AddrPortFrom(f.Remote.Addr(), port)
+	} else if r.Engine.Network().Alive(f) {
+		return f
 	}
+	port := v.Port
+	if port == 0 {
+		port = f.Proto().Port()
+	}
+	f.Remote, f.Conn = netip.AddrPortFrom(f.Remote.Addr(), port), 0
 	return f
 }
 

@@ -70,9 +70,6 @@ func records(t *testing.T, r *router, url string) {
 		if c.FromDID != "example.com" || c.ToDID != "example.com" {
 			t.Errorf("domains of the call: %+v", c)
 		}
-		// FAILS: with the shipped script nothing sets $fu.uid and $tu.uid (no
-		// lookup_user, and neither proxy_authorize nor lookup does), so a call
-		// record does not say whose call it was.
 		if c.From != "alice@example.com" || c.To != "bob@example.com" {
 			t.Errorf("users of the call: %+v", c)
 		}

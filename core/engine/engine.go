@@ -379,9 +379,15 @@ func (e *Engine) Stop(ctx context.Context) error {
 
 // drain waits until nothing is under way.
 func (e *Engine) drain(ctx context.Context) {
-	for e.running.Load() > 0 || e.level("tm.active") > 0 {
+	busy := func() bool { return e.running.Load() > 0 || e.level("tm.pending") > 0 }
+	lingering := busy()
+	for busy() || lingering {
+		pause := 20 * time.Millisecond
+		if lingering && !busy() { // the ACK of a call that was just answered
+			lingering, pause = false, 500*time.Millisecond
+		}
 		wake := make(chan struct{})
-		stop := e.clock.AfterFunc(20*time.Millisecond, func() { close(wake) })
+		stop := e.clock.AfterFunc(pause, func() { close(wake) })
 		select {
 		case <-wake:
 		case <-ctx.Done():

@@ -164,6 +164,9 @@ func (e *Engine) Forward(r *core.Request, t *core.Target) error {
 			return err
 		}
 	}
+	if err := r.MayReach(hop.Flow); err != nil {
+		return err
+	}
 	v, err := r.Msg.Via()
 	if err != nil {
 		return err

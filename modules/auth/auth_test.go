@@ -107,7 +107,7 @@ func TestRefused(t *testing.T) {
 		{"wrong password", nil, func(_ *rig, c *client) { c.password = "x" }, "wrong_password"},
 		{"other realm", nil, func(_ *rig, c *client) { c.realm = "example.net" }, "no_credentials"},
 		{"other method", nil, func(_ *rig, c *client) { c.method = "INVITE" }, "wrong_password"},
-		{"other uri", nil, func(_ *rig, c *client) { c.uri = "sip:example.net" }, "bad_credentials"},
+		{"other uri", map[string]any{"check_uri": true}, func(_ *rig, c *client) { c.uri = "sip:example.net" }, "bad_credentials"},
 		{"equal uri", nil, func(_ *rig, c *client) { c.uri = "sip:EXAMPLE.com" }, "ok"},
 		{"other uri, not checked", map[string]any{"check_uri": false}, func(_ *rig, c *client) { c.uri = "sip:example.net" }, "ok"},
 		{"foreign nonce", nil, func(_ *rig, c *client) { c.nonce = "abc" }, "bad_nonce"},

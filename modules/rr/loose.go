@@ -26,6 +26,9 @@ func (m *Module) looseRoute(r *core.Request, _ *core.Args) core.Result {
 	inside := r.RouteParams != nil && r.Msg.ToTag() != nil
 	if inside && (m.proves(r, r.Msg.FromTag()) || m.proves(r, r.Msg.ToTag())) {
 		r.InDialog = true
+		if _, gateway := sipmsg.HeaderParam(r.RouteParams, gatewayMark); m.gateways != nil && !gateway {
+			r.Barrier = m.gateways.IsGateway
+		}
 		return core.True
 	}
 	switch {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"net/netip"
 
 	"github.com/dchest/siphash"
 
@@ -23,8 +24,12 @@ type Module struct {
 	host       core.Host
 	k0, k1     uint64
 	appendFrom bool
+	gateways   gateways // nil without the module
 	record     func(dst []byte, r *core.Request, out *core.Socket) []byte
 }
+
+// gateways is what rr uses of module gateway.
+type gateways interface{ IsGateway(netip.Addr) bool }
 
 // New returns the module with its defaults.
 func New() core.Module { return &Module{} }
@@ -39,6 +44,7 @@ func (m *Module) Describe() core.Spec {
 	return core.Spec{
 		Name:    "rr",
 		Summary: "Record-Route and loose routing, with proof that a dialog was set up through this router.",
+		Wants:   []string{"gateway"},
 		Params: []core.Param{
 			core.BoolParam(&m.appendFrom, "append_fromtag", "add ;ftag= with the tag of From to Record-Route"),
 		},
@@ -59,7 +65,12 @@ func (m *Module) Describe() core.Spec {
 func (m *Module) Configure(h core.Host) error {
 	m.host = h
 	m.record = m.appendRecord
-	return nil
+	if !h.Loaded("gateway") {
+		return nil
+	}
+	var err error
+	m.gateways, err = core.Bind[gateways](h, "gateway")
+	return err
 }
 
 // Start implements core.Starter.
@@ -69,11 +80,18 @@ func (m *Module) Start(context.Context) error {
 	return nil
 }
 
+// gatewayMark is the parameter of a Record-Route whose dialog has a gateway at
+// one end. Only such a dialog's requests may reach a gateway.
+const gatewayMark = "gw"
+
 // appendMAC appends the proof for a dialog: what binds a Record-Route to the
-// Call-ID and the tag of who set it up.
-func (m *Module) appendMAC(dst, callID, tag []byte) []byte {
+// Call-ID, the tag of who set it up, and to whether a gateway takes part.
+func (m *Module) appendMAC(dst, callID, tag []byte, gateway bool) []byte {
 	var tmp [512]byte
 	b := append(append(append(tmp[:0], callID...), 0), tag...)
+	if gateway {
+		b = append(b, 0, 1)
+	}
 	var sum [8]byte
 	binary.BigEndian.PutUint64(sum[:], siphash.Hash(m.k0, m.k1, b))
 	return hex.AppendEncode(dst, sum[:])
@@ -111,7 +129,11 @@ func (m *Module) appendLine(dst []byte, r *core.Request, s *core.Socket, double 
 	if r.InDialog && !m.proves(r, tag) {
 		tag = r.Msg.ToTag()
 	}
-	dst = m.appendMAC(dst, r.Msg.CallID(), tag)
+	gateway := m.viaGateway(r)
+	dst = m.appendMAC(dst, r.Msg.CallID(), tag, gateway)
+	if gateway {
+		dst = append(dst, ";"+gatewayMark...)
+	}
 	if m.appendFrom {
 		dst = append(append(dst, ";ftag="...), r.Msg.FromTag()...)
 	}
@@ -127,7 +149,13 @@ func (m *Module) proves(r *core.Request, tag []byte) bool {
 		return false
 	}
 	var tmp [16]byte
-	return bytes.Equal(m.appendMAC(tmp[:0], r.Msg.CallID(), tag), mac)
+	_, gateway := sipmsg.HeaderParam(r.RouteParams, gatewayMark)
+	return bytes.Equal(m.appendMAC(tmp[:0], r.Msg.CallID(), tag, gateway), mac)
+}
+
+// viaGateway tells whether the request came from a gateway or goes to one.
+func (m *Module) viaGateway(r *core.Request) bool {
+	return m.gateways != nil && (m.gateways.IsGateway(r.Source().Addr()) || m.gateways.IsGateway(r.Next().Remote.Addr()))
 }
 
 func (m *Module) addParam(r *core.Request, a *core.Args) core.Result {

@@ -35,6 +35,7 @@ func (l *freeList[T]) put(v T) {
 const (
 	maxFree    = 1 << 16
 	bufferSize = 2048 // room for nearly every message
+	smallSize  = 512  // room for nearly every response without a body
 )
 
 // buffer returns an empty buffer for a message.
@@ -47,7 +48,25 @@ func (m *Module) buffer() []byte {
 
 // reuse takes a buffer that nobody needs any more.
 func (m *Module) reuse(b []byte) {
-	if cap(b) >= bufferSize && cap(b) <= 4*bufferSize {
+	switch {
+	case cap(b) >= bufferSize && cap(b) <= 4*bufferSize:
 		m.bufs.put(b[:0])
+	case cap(b) == smallSize:
+		m.small.put(b[:0])
 	}
+}
+
+// compact moves a message that is kept for a while to as little memory as
+// holds it.
+func (m *Module) compact(b []byte) []byte {
+	if cap(b) < bufferSize || len(b) > smallSize {
+		return b
+	}
+	s, ok := m.small.get()
+	if !ok {
+		s = make([]byte, 0, smallSize)
+	}
+	s = append(s, b...)
+	m.reuse(b)
+	return s
 }

@@ -167,6 +167,9 @@ func (t *tx) addBranch(r *core.Request, to *core.Target, hash uint32, breadth in
 		}
 		t.out = r.Out
 	}
+	if err := r.MayReach(hop.Flow); err != nil {
+		return err
+	}
 	if t.canceled || t.state >= completed {
 		return &sipmsg.Problem{Code: 487, Reason: "Request Terminated"}
 	}

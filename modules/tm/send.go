@@ -39,8 +39,7 @@ func (m *Module) Send(request []byte, to core.Flow, done func(code int, reply *s
 		return errFull
 	}
 	t.wheel = m.wheels[int(t.index)%len(m.wheels)]
-	m.stats.active.Add(1)
-	m.stats.created.Add(1)
+	t.open()
 	b := t.freshBranch()
 	b.flow = to
 	b.id = appendBranch(b.id[:0], t.index, 0, 0)

@@ -159,6 +159,11 @@ func (t *tx) reply(a *core.Answer) error {
 func (t *tx) emit(msg []byte, code int, now clock.Time) error {
 	t.remember(msg, code)
 	t.m.stats.replies[code/100].Add(1)
+	if t.reliable && t.r != nil && !t.m.host.Network().Alive(t.flow) {
+		t.mu.Lock()
+		t.flow = t.r.ReplyFlow() // a new connection (RFC 3261 §18.2.2)
+		t.mu.Unlock()
+	}
 	err := t.out.Send(t.flow, msg)
 	switch {
 	case code < 200:

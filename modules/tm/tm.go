@@ -35,8 +35,9 @@ type Module struct {
 	maxBreadth            int
 	trying                string
 
-	pool freeList[*tx]
-	bufs freeList[[]byte]
+	pool  freeList[*tx]
+	bufs  freeList[[]byte] // for messages on their way
+	small freeList[[]byte] // for responses that are kept
 	// scratch keeps messages to parse into, marks the edits of a branch.
 	scratch, marks sync.Pool
 	server         serverTable
@@ -49,14 +50,14 @@ type Module struct {
 }
 
 type counters struct {
-	active, created, refused, retransmissions, timeouts, late, cancels, loops *core.Counter
-	replies                                                                   [7]*core.Counter // by class
+	active, pending, created, refused, retransmissions, timeouts, late, cancels, loops *core.Counter
+	replies                                                                            [7]*core.Counter // by class
 }
 
 // New returns the module with its defaults.
 func New() core.Module {
 	return &Module{
-		pool: freeList[*tx]{max: maxFree}, bufs: freeList[[]byte]{max: maxFree / 8},
+		pool: freeList[*tx]{max: maxFree}, bufs: freeList[[]byte]{max: maxFree / 8}, small: freeList[[]byte]{max: maxFree},
 		scratch: sync.Pool{New: func() any { return new(sipmsg.Message) }},
 		marks:   sync.Pool{New: func() any { return new(sipmsg.Mark) }},
 		frTimer: 30 * time.Second, frInvTimer: 120 * time.Second,
@@ -104,7 +105,7 @@ func (m *Module) Describe() core.Spec {
 func (m *Module) Configure(h core.Host) error {
 	m.host, m.log, m.clock = h, h.Log(), h.Clock()
 	for name, p := range map[string]**core.Counter{
-		"active": &m.stats.active, "created": &m.stats.created, "refused": &m.stats.refused,
+		"active": &m.stats.active, "pending": &m.stats.pending, "created": &m.stats.created, "refused": &m.stats.refused,
 		"retransmissions": &m.stats.retransmissions, "timeouts": &m.stats.timeouts, "late_replies": &m.stats.late,
 		"cancels": &m.stats.cancels, "loops": &m.stats.loops,
 	} {

@@ -58,6 +58,7 @@ type tx struct {
 	done      func(code int, reply *sipmsg.Message) // of a request of our own
 	source    core.Flow
 	created   clock.Time
+	pending   bool // it still owes somebody an answer
 
 	retr     clock.Timer // Timer G
 	retrAt   clock.Time
@@ -105,6 +106,23 @@ func (t *tx) begin(method sipmsg.Method, now clock.Time) {
 	t.created = now
 }
 
+// open counts a transaction that has been entered in the tables.
+func (t *tx) open() {
+	t.pending = true
+	t.m.stats.active.Add(1)
+	t.m.stats.pending.Add(1)
+	t.m.stats.created.Add(1)
+}
+
+// answered notes that nobody waits for the transaction any more: what is left
+// of it is there for retransmissions alone.
+func (t *tx) answered() {
+	if t.pending {
+		t.pending = false
+		t.m.stats.pending.Add(-1)
+	}
+}
+
 // newTx makes the server transaction of r, owned by the caller. It returns nil
 // if there is one for the same request already, or no room.
 func (m *Module) newTx(r *core.Request) (*tx, error) {
@@ -132,8 +150,7 @@ func (m *Module) newTx(r *core.Request) (*tx, error) {
 		t.recycle()
 		return nil, errTwin
 	}
-	m.stats.active.Add(1)
-	m.stats.created.Add(1)
+	t.open()
 	r.Tx = t
 	r.Engine.Retain(r)
 	return t, nil
@@ -362,8 +379,12 @@ func (t *tx) settle() {
 	if t.running || t.state < completed || t.state == terminated || !t.allFinal() {
 		return
 	}
+	t.answered()
 	if t.r != nil {
 		t.release()
+		t.mu.Lock()
+		t.last = t.m.compact(t.last)
+		t.mu.Unlock()
 		for _, b := range t.branches {
 			b.shrink()
 		}
@@ -418,6 +439,7 @@ func (t *tx) terminate() {
 	if t.r != nil {
 		t.release()
 	}
+	t.answered()
 	t.m.stats.active.Add(-1)
 	t.mu.Lock()
 	t.state = terminated
