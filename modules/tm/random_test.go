@@ -45,7 +45,6 @@ type caller struct {
 	heard    bool
 	canceled time.Duration // when it will cancel, 0 never
 	finals   map[string]bool
-	code     string
 }
 
 // callee is one INVITE server transaction.
