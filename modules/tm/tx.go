@@ -402,11 +402,22 @@ func (t *tx) settle() {
 			return
 		}
 	}
-	life := 64 * t.m.t1
-	if t.done != nil && t.method != sipmsg.INVITE {
-		life = t.m.t4 // Timer K
+	t.setEnd(t.m.clock.Now().Add(t.life()))
+}
+
+// life is how long a finished transaction stays for retransmissions: the RFC's
+// 32 s (Timers J, L, M, D), or T4 where memory runs short. To refuse a new
+// request costs somebody a call; to forget an answered one early, at worst a
+// retransmission is handled once more.
+func (t *tx) life() time.Duration {
+	active, max := t.m.stats.active.Load(), int64(t.m.maxTx)
+	switch {
+	case t.done != nil && t.method != sipmsg.INVITE, // Timer K
+		t.method != sipmsg.INVITE && active > max/4,
+		active > max/4*3:
+		return t.m.t4
 	}
-	t.setEnd(t.m.clock.Now().Add(life))
+	return 64 * t.m.t1
 }
 
 // release gives the request back.
