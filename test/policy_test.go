@@ -80,8 +80,7 @@ var owned = []struct {
 }
 
 // longFiles may have more than maxLines lines.
-var longFiles = map[string]string{
-}
+var longFiles = map[string]string{}
 
 const maxLines = 600
 
