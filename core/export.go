@@ -188,8 +188,5 @@ func Is(ok bool) Result {
 // Number is a whole number as a result.
 func Number(n int64) Result { return Result{Value: Value{Kind: KindInt, Num: n}} }
 
-// TextResult is text as a result; it is copied by the script engine.
-func TextResult(b []byte) Result { return Result{Value: Value{Kind: KindText, Raw: b}} }
-
 // Fail is the result of an export that could not find an answer.
 func Fail(err error) Result { return Result{Err: err} }

@@ -65,7 +65,6 @@ type Engine struct {
 	started  clock.Time
 	draining atomic.Bool
 	running  atomic.Int64 // requests in hand
-	serving  chan struct{}
 
 	mu       sync.Mutex
 	shared   []sharedThing
@@ -110,7 +109,7 @@ func New(settings *lua.Settings, opts Options) (*Engine, error) {
 	e := &Engine{
 		opts: opts, settings: settings, log: opts.Log, clock: opts.Clock,
 		byName: map[string]*loaded{}, counters: map[string]*core.Counter{},
-		serving: make(chan struct{}), control: control.NewTable(), network: opts.Network,
+		control: control.NewTable(), network: opts.Network,
 	}
 	e.params.defaults()
 	e.stats.register(e)
@@ -175,7 +174,6 @@ func (e *Engine) Start(ctx context.Context) (err error) {
 	if e.transport != nil {
 		e.transport.Serve(e)
 	}
-	close(e.serving)
 	return nil
 }
 

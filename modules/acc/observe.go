@@ -195,6 +195,8 @@ func (m *Module) event(k kind, e *core.FinalEvent) *record {
 	tag := e.Request.Msg.ToTag()
 	if tag == nil && e.Reply != nil {
 		tag = e.Reply.ToTag()
+	} else if tag == nil {
+		tag = e.ToTag // of our own response
 	}
 	r.set(fToTag, tag)
 	return r
