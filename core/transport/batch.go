@@ -112,8 +112,13 @@ func (b *batch) share() {
 
 // await fills a helper's batch; false says that the transport is closed.
 func (b *batch) await(w *worker) bool {
-	w.lend()
 	b.t.helpers <- b
+	return b.wait(w)
+}
+
+// wait waits for a batch that a reader shares.
+func (b *batch) wait(w *worker) bool {
+	w.lend()
 	select {
 	case <-b.wake:
 		w.udp = b.r
@@ -123,15 +128,24 @@ func (b *batch) await(w *worker) bool {
 	}
 }
 
+// help is the life of a helper.
+func (b *batch) help(w *worker) {
+	if b.wait(w) {
+		b.resume(w)
+		return
+	}
+	b.t.wg.Done()
+}
+
 // startHelpers starts one helper less than there are processors.
 func (t *Transport) startHelpers() {
 	n := cap(t.slots) - 1
 	t.helpers = make(chan *batch, n)
 	for range n {
 		b := &batch{t: t, wake: make(chan struct{}, 1)}
-		t.busy.Add(1)
+		t.helpers <- b // idle from the start, before any reader looks
 		t.wg.Add(1)
-		go b.resume(&worker{t: t, src: b})
+		go b.help(&worker{t: t, src: b})
 	}
 }
 
