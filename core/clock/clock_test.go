@@ -32,6 +32,11 @@ func TestFakeRunsCallbacksInOrder(t *testing.T) {
 	}
 }
 
+// owner lets a function own timers.
+type owner func(now Time)
+
+func (o owner) Expire(_ *Timer, now Time) { o(now) }
+
 // TestWheelFiresOnTime sets, moves and stops timers at random and checks that
 // each fires in its own tick and only if it was left set.
 func TestWheelFiresOnTime(t *testing.T) {
@@ -47,7 +52,7 @@ func TestWheelFiresOnTime(t *testing.T) {
 	entries := make([]*entry, 3000)
 	for i := range entries {
 		e := &entry{}
-		e.Fire = func(now Time) {
+		e.Owner = owner(func(now Time) {
 			if !e.live {
 				t.Fatalf("a stopped timer fired")
 			}
@@ -57,7 +62,7 @@ func TestWheelFiresOnTime(t *testing.T) {
 			}
 			e.fired++
 			e.live = false
-		}
+		})
 		entries[i] = e
 	}
 	span := func() time.Duration { // short ones, and some beyond each level's reach
@@ -101,7 +106,7 @@ func TestWheelFiresOnTime(t *testing.T) {
 func TestWheelDoesNotAllocate(t *testing.T) {
 	now := NewFake().Now()
 	w := NewWheel(now)
-	tm := &Timer{Fire: func(Time) {}}
+	tm := &Timer{Owner: owner(func(Time) {})}
 	if n := testing.AllocsPerRun(1000, func() {
 		w.Set(tm, now.Add(time.Second))
 		now = now.Add(2 * time.Second)

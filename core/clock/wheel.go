@@ -14,13 +14,19 @@ const (
 	levels   = 4             // 256^4 ticks: 497 days
 )
 
+// Owner is what timers belong to. An interface in place of a function for each
+// timer, since there are many and each function would be a piece of memory.
+type Owner interface {
+	// Expire is called by Wheel.Advance, without any lock of the wheel's. It
+	// may set timers again.
+	Expire(t *Timer, now Time)
+}
+
 // Timer is one entry of a Wheel. It is meant to be a field of the thing it
-// times; it must not be copied while it is set. Fire must be set before the
+// times; it must not be copied while it is set. Owner must be set before the
 // first Set and stay as it is.
 type Timer struct {
-	// Fire is called by Wheel.Advance, without any lock of the wheel's. It
-	// may set timers again.
-	Fire func(now Time)
+	Owner Owner
 
 	tick       int64
 	next, prev *Timer
@@ -134,7 +140,7 @@ func (w *Wheel) Advance(now Time) {
 		w.due = nil
 		w.mu.Unlock()
 		for i, t := range due {
-			t.Fire(now)
+			t.Owner.Expire(t, now)
 			due[i] = nil
 		}
 		w.mu.Lock()

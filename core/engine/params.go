@@ -24,6 +24,7 @@ type coreParams struct {
 	maxConns, maxConnsPerIP            int
 	connIdle, connMessage, connectTime time.Duration
 	udpReaders                         int
+	udpGSO                             bool
 	serverHeader                       string
 }
 
@@ -33,6 +34,7 @@ func (p *coreParams) defaults() {
 		budget: 1_000_000, maxScripts: 4096, maxRequests: 100_000, sharedEntries: 100_000,
 		waitTimeout: 5 * time.Second, drainTime: 30 * time.Second,
 		maxConns: 20000, connIdle: 3605 * time.Second, connMessage: 30 * time.Second, connectTime: 5 * time.Second,
+		udpGSO: true,
 	}
 }
 
@@ -57,6 +59,7 @@ func (p *coreParams) list() []core.Param {
 		core.DurationParam(&p.connIdle, time.Second, "tcp_connection_lifetime", "a connection on which nothing is received for so long is closed", core.Between(time.Second, 24*time.Hour)),
 		core.DurationParam(&p.connMessage, time.Second, "tcp_message_timeout", "a message must be complete after so long", core.Between(time.Second, time.Hour)),
 		core.DurationParam(&p.connectTime, time.Second, "tcp_connect_timeout", "opening a connection may take so long", core.Between(100*time.Millisecond, 5*time.Minute)),
+		core.BoolParam(&p.udpGSO, "udp_gso", "whether UDP messages of one length to one address leave together where the system can do it (Linux); a capture on this machine may show them as one long datagram"),
 		core.IntParam(&p.udpReaders, "udp_readers", "sockets, each with its reader, for every UDP address; 0 for one per processor", core.Between(0, 256)),
 		core.StringParam(&p.serverHeader, "server_header", "value of the Server header field of this router's own responses; empty for none", noLineBreak),
 	}

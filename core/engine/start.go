@@ -65,7 +65,7 @@ func (e *Engine) openTransport() error {
 	}
 	p := &e.params
 	e.transport, err = transport.Open(transport.Config{
-		Clock: e.clock, Log: e.log, Listen: listens, Readers: p.udpReaders,
+		Clock: e.clock, Log: e.log, Listen: listens, Readers: p.udpReaders, Segment: p.udpGSO,
 		MaxConns: p.maxConns, MaxConnsPerIP: p.maxConnsPerIP,
 		Idle: p.connIdle, MessageTime: p.connMessage, ConnectTime: p.connectTime,
 	})

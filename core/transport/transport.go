@@ -65,6 +65,9 @@ type Config struct {
 	// Readers is the number of sockets for each UDP address; 0 for one per
 	// processor.
 	Readers int
+	// Segment lets UDP datagrams of one length to one address go down the
+	// kernel's stack as one, where the system can do that.
+	Segment bool
 	// ReceiveBuffer is the size in bytes asked for each UDP socket.
 	ReceiveBuffer int
 	// MaxConns bounds stream connections, MaxConnsPerIP those of one source

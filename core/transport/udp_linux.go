@@ -5,7 +5,6 @@ package transport
 import (
 	"net"
 	"net/netip"
-	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -34,10 +33,16 @@ type mmsg struct {
 	got   int
 	errno syscall.Errno
 	read  func(fd uintptr) bool
+	segments
 }
 
 func (m *mmsg) init(r *udpReader) (err error) {
-	m.raw, err = r.conn.SyscallConn()
+	if m.raw, err = r.conn.SyscallConn(); err != nil {
+		return err
+	}
+	if r.sock.t.cfg.Segment {
+		m.segments.probe(m.raw)
+	}
 	m.read = func(fd uintptr) bool {
 		for {
 			n, _, errno := syscall.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&m.hdrs[0])), batchSize, syscall.MSG_DONTWAIT, 0, 0)
@@ -48,7 +53,7 @@ func (m *mmsg) init(r *udpReader) (err error) {
 			return errno != syscall.EAGAIN
 		}
 	}
-	return err
+	return nil
 }
 
 // receive reads a batch; it blocks until there is at least one datagram.
@@ -100,69 +105,6 @@ func setAddress(sa *syscall.RawSockaddrInet6, a netip.AddrPort, v6 bool) uint32 
 	sa4.Family = syscall.AF_INET
 	sa4.Addr = a.Addr().As4()
 	return syscall.SizeofSockaddrInet4
-}
-
-// sendState is the memory of one sendmmsg call.
-type sendState struct {
-	hdrs  [batchSize]mmsghdr
-	iovs  [batchSize]syscall.Iovec
-	names [batchSize]syscall.RawSockaddrInet6
-	from  int
-	to    int
-	sent  int
-	errno syscall.Errno
-	write func(fd uintptr) bool
-}
-
-func newSendState() any {
-	s := &sendState{}
-	s.write = func(fd uintptr) bool {
-		for {
-			n, _, errno := syscall.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.hdrs[s.from])), uintptr(s.to-s.from), syscall.MSG_DONTWAIT, 0, 0)
-			if errno == syscall.EINTR {
-				continue
-			}
-			s.sent, s.errno = int(n), errno
-			return errno != syscall.EAGAIN
-		}
-	}
-	return s
-}
-
-// send sends datagrams of one arena. One that the kernel refuses is counted
-// and left out.
-func (r *udpReader) send(arena []byte, queue []datagram) {
-	t := r.sock.t
-	s := sendStates.Get().(*sendState)
-	v6 := r.sock.socket.Addr.Addr().Is6()
-	for i := range queue {
-		h, q := &s.hdrs[i], &queue[i]
-		s.iovs[i].Base = &arena[q.off]
-		s.iovs[i].SetLen(q.end - q.off)
-		h.hdr.Iov = &s.iovs[i]
-		h.hdr.Iovlen = 1
-		h.hdr.Name = (*byte)(unsafe.Pointer(&s.names[i]))
-		h.hdr.Namelen = setAddress(&s.names[i], q.to, v6)
-	}
-	s.from, s.to = 0, len(queue)
-	for s.from < s.to {
-		if err := r.io.raw.Write(s.write); err != nil {
-			t.Stats.SendErrors.Add(int64(s.to - s.from))
-			break
-		}
-		if s.errno != 0 {
-			t.Stats.SendErrors.Add(1)
-			s.from++
-			continue
-		}
-		t.Stats.Sent.Add(int64(s.sent))
-		s.from += s.sent
-	}
-	runtime.KeepAlive(arena)
-	for i := range queue {
-		s.iovs[i].Base = nil
-	}
-	sendStates.Put(s)
 }
 
 func reusePort(_, _ string, c syscall.RawConn) error {

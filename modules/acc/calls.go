@@ -47,6 +47,13 @@ func (c *calls) add(key []byte, r *record) (known, full bool) {
 	return false, false
 }
 
+// empty tells whether no call is open.
+func (c *calls) empty() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.newest == nil
+}
+
 // take closes a call and returns it, nil if it is not open.
 func (c *calls) take(key []byte) *record {
 	c.mu.Lock()

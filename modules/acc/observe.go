@@ -98,8 +98,12 @@ func (m *Module) onInvite(e *core.FinalEvent, mode mode) {
 	}
 }
 
-// onAnswer opens a call.
+// onAnswer opens a call. One that is not recorded is kept too, if its BYE might
+// be.
 func (m *Module) onAnswer(e *core.FinalEvent, mode mode) {
+	if mode == modeOff && m.mode == modeOff {
+		return
+	}
 	event := m.event(answered, e)
 	open := m.pool.Get().(*record)
 	open.copyFrom(event)
@@ -132,6 +136,9 @@ func (m *Module) onBye(e *core.FinalEvent, mode mode) {
 	default:
 		// A BYE that was refused, by us perhaps as forged, ends no call.
 		m.onOther(e, mode)
+		return
+	}
+	if mode == modeOff && m.calls.empty() {
 		return
 	}
 	event := m.event(bye, e)

@@ -41,12 +41,25 @@ func (t *tx) freshBranch() *branch {
 	if n < len(t.spare) {
 		return t.spare[n]
 	}
-	m := t.m
-	b := &branch{t: t, n: n}
-	b.retr.Fire = func(now clock.Time) { b.t.enter(m.out, event{kind: evRetransmit, branch: b.n, now: now}) }
-	b.fr.Fire = func(now clock.Time) { b.t.enterApart(event{kind: evTimeout, branch: b.n, now: now}) }
+	b := new(branch)
+	b.belong(t, n)
 	t.spare = append(t.spare, b)
 	return b
+}
+
+// belong makes b a branch of t for ever.
+func (b *branch) belong(t *tx, n int) {
+	b.t, b.n = t, n
+	b.retr.Owner, b.fr.Owner = b, b
+}
+
+// Expire implements clock.Owner.
+func (b *branch) Expire(timer *clock.Timer, now clock.Time) {
+	if timer == &b.retr {
+		b.t.enter(b.t.m.out, event{kind: evRetransmit, branch: b.n, now: now})
+		return
+	}
+	b.t.enterApart(event{kind: evTimeout, branch: b.n, now: now})
 }
 
 func (b *branch) recycle() {

@@ -12,7 +12,7 @@ func (m *Module) Levels() (active, timers, server, client int) {
 		timers += w.Len()
 	}
 	for i := range m.server.shard {
-		server += len(m.server.shard[i].txs)
+		server += m.server.shard[i].n
 	}
 	return int(m.stats.active.Load()), timers, server, len(m.client.slots) - len(m.client.free)
 }

@@ -32,6 +32,43 @@ func (l *freeList[T]) put(v T) {
 	}
 }
 
+// cell is a transaction with all that one of the usual kind needs, in one piece
+// of memory: one branch, and keys of the usual length.
+type cell struct {
+	tx       tx
+	branch   branch
+	branches [1]*branch
+	spare    [1]*branch
+	key      [112]byte
+	id       [branchLen]byte
+}
+
+// cells is how many are allocated at once: a load that rises must not burden
+// the allocator with each transaction.
+const cells = 32
+
+// fresh returns an empty transaction.
+func (m *Module) fresh() *tx {
+	if t, ok := m.pool.get(); ok {
+		return t
+	}
+	chunk := make([]cell, cells)
+	for i := range chunk {
+		c := &chunk[i]
+		t := &c.tx
+		t.m = m
+		t.retr.Owner, t.end.Owner = t, t
+		c.branch.belong(t, 0)
+		c.branch.id = c.id[:0]
+		c.spare[0] = &c.branch
+		t.key, t.branches, t.spare = c.key[:0], c.branches[:0], c.spare[:]
+		if i > 0 {
+			m.pool.put(t)
+		}
+	}
+	return &chunk[0].tx
+}
+
 const (
 	maxFree    = 1 << 16
 	bufferSize = 2048 // room for nearly every message
@@ -56,6 +93,16 @@ func (m *Module) reuse(b []byte) {
 	}
 }
 
+// smallBuffers makes many small buffers at once and returns one.
+func (m *Module) smallBuffers() []byte {
+	const n = 128
+	chunk := make([]byte, n*smallSize)
+	for i := 1; i < n; i++ {
+		m.small.put(chunk[i*smallSize : i*smallSize : (i+1)*smallSize])
+	}
+	return chunk[0:0:smallSize]
+}
+
 // compact moves a message that is kept for a while to as little memory as
 // holds it.
 func (m *Module) compact(b []byte) []byte {
@@ -64,7 +111,7 @@ func (m *Module) compact(b []byte) []byte {
 	}
 	s, ok := m.small.get()
 	if !ok {
-		s = make([]byte, 0, smallSize)
+		s = m.smallBuffers()
 	}
 	s = append(s, b...)
 	m.reuse(b)

@@ -22,9 +22,41 @@ type serverTable struct {
 	sources   [shards]sourceShard
 }
 
+// serverShard is a hash table whose chains run through the transactions
+// themselves: what is looked for and not there, as with every new request,
+// costs one look at memory.
 type serverShard struct {
-	mu  sync.Mutex
-	txs map[uint64]*tx // chained by tx.next
+	mu      sync.Mutex
+	n       int
+	buckets []*tx // a power of two; chained by tx.next
+}
+
+// bucket returns where the transactions of a hash begin. The hash's low bits
+// have chosen the shard.
+func (sh *serverShard) bucket(h uint64) **tx {
+	return &sh.buckets[h/shards&uint64(len(sh.buckets)-1)]
+}
+
+func (sh *serverShard) find(h uint64, key []byte) *tx {
+	for t := *sh.bucket(h); t != nil; t = t.next {
+		if t.hash == h && bytes.Equal(t.key, key) {
+			return t
+		}
+	}
+	return nil
+}
+
+// grow doubles the buckets.
+func (sh *serverShard) grow() {
+	old := sh.buckets
+	sh.buckets = make([]*tx, 2*len(old))
+	for _, t := range old {
+		for t != nil {
+			next, b := t.next, sh.bucket(t.hash)
+			t.next, *b = *b, t
+			t = next
+		}
+	}
 }
 
 type sourceShard struct {
@@ -36,7 +68,7 @@ func (s *serverTable) init(perSource int) {
 	s.seed = maphash.MakeSeed()
 	s.perSource = perSource
 	for i := range s.shard {
-		s.shard[i].txs = map[uint64]*tx{}
+		s.shard[i].buckets = make([]*tx, 4)
 		s.sources[i].n = map[netip.Addr]int{}
 	}
 }
@@ -86,13 +118,11 @@ func (s *serverTable) find(key []byte) *tx {
 	sh := &s.shard[h%shards]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	for t := sh.txs[h]; t != nil; t = t.next {
-		if bytes.Equal(t.key, key) {
-			t.mu.Lock()
-			return t
-		}
+	t := sh.find(h, key)
+	if t != nil {
+		t.mu.Lock()
 	}
-	return nil
+	return t
 }
 
 // add enters t, unless there is one with the same key already.
@@ -101,14 +131,14 @@ func (s *serverTable) add(t *tx) bool {
 	sh := &s.shard[t.hash%shards]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	head := sh.txs[t.hash]
-	for o := head; o != nil; o = o.next {
-		if bytes.Equal(o.key, t.key) {
-			return false
-		}
+	if sh.find(t.hash, t.key) != nil {
+		return false
 	}
-	t.next = head
-	sh.txs[t.hash] = t
+	if sh.n++; sh.n > len(sh.buckets) {
+		sh.grow()
+	}
+	b := sh.bucket(t.hash)
+	t.next, *b = *b, t
 	return true
 }
 
@@ -116,19 +146,10 @@ func (s *serverTable) remove(t *tx) {
 	sh := &s.shard[t.hash%shards]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	head := sh.txs[t.hash]
-	if head == t {
-		if t.next == nil {
-			delete(sh.txs, t.hash)
-		} else {
-			sh.txs[t.hash] = t.next
-		}
-		t.next = nil
-		return
-	}
-	for o := head; o != nil; o = o.next {
-		if o.next == t {
-			o.next, t.next = t.next, nil
+	for b := sh.bucket(t.hash); *b != nil; b = &(*b).next {
+		if *b == t {
+			*b, t.next = t.next, nil
+			sh.n--
 			return
 		}
 	}

@@ -88,15 +88,13 @@ const (
 	evEnd
 )
 
-// fresh returns an empty transaction.
-func (m *Module) fresh() *tx {
-	if t, ok := m.pool.get(); ok {
-		return t
+// Expire implements clock.Owner.
+func (t *tx) Expire(timer *clock.Timer, now clock.Time) {
+	kind := evEnd
+	if timer == &t.retr {
+		kind = evServerRetransmit
 	}
-	t := &tx{m: m}
-	t.retr.Fire = func(now clock.Time) { t.enter(m.out, event{kind: evServerRetransmit, now: now}) }
-	t.end.Fire = func(now clock.Time) { t.enter(m.out, event{kind: evEnd, now: now}) }
-	return t
+	t.enter(t.m.out, event{kind: kind, now: now})
 }
 
 // begin makes t a new transaction that the caller owns; t.mu is held.
