@@ -57,14 +57,14 @@ func (m *Message) Check() *Problem {
 	if _, err := m.Via(); err != nil {
 		return problemVia
 	}
+	if !m.IsRequest() {
+		return m.checkResponse()
+	}
 	vias := m.Values(HVia)
 	for vias.Next(); vias.Next(); { // the topmost is parsed already
 		if _, err := ParseVia(vias.Value); err != nil {
 			return problemVia
 		}
-	}
-	if !m.IsRequest() {
-		return m.checkResponse()
 	}
 	if from, err := m.From(); err != nil || m.fromTag != nil && !IsToken(m.fromTag) || len(from.URIText) == 0 {
 		return problemFrom
@@ -89,7 +89,8 @@ func (m *Message) Check() *Problem {
 }
 
 // checkResponse checks what a response is matched by. What else it says is for
-// the element that sent the request.
+// the element that sent the request, and the Via below the topmost for who
+// forwards it there.
 func (m *Message) checkResponse() *Problem {
 	switch {
 	case !m.Has(HFrom):

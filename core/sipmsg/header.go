@@ -124,7 +124,13 @@ func LookupHeader[T ~string | ~[]byte](name T) HeaderID {
 	if len(name) >= len(headersByLen) {
 		return HOther
 	}
-	for _, id := range headersByLen[len(name)] {
+	ids := headersByLen[len(name)]
+	for _, id := range ids {
+		if string(name) == headerTable[id].name {
+			return id
+		}
+	}
+	for _, id := range ids {
 		if EqualFold(name, headerTable[id].name) {
 			return id
 		}

@@ -45,6 +45,7 @@ type Message struct {
 	start                        uint16 // offset of the start line
 	hdrStart, hdrEnd             uint16 // of the header fields; the empty line follows
 	body                         span
+	lines                        int      // up to the empty line, while Parse counts them
 	fault                        *Problem // the first fault that Parse saw
 	contentLength                int      // -1 where there is none
 
@@ -105,6 +106,8 @@ var (
 	ErrNoEnd  = errors.New("header section does not end")
 )
 
+var crByte = []byte{'\r'}
+
 // Parse indexes buf, which the message keeps until Reset or the next Parse. It
 // returns an error only for bytes that cannot be framed as a message; see
 // Check for everything else. Bytes after the body (RFC 3261 §18.3) are ignored.
@@ -118,7 +121,7 @@ func (m *Message) Parse(buf []byte) error {
 	for i+1 < len(buf) && buf[i] == '\r' && buf[i+1] == '\n' {
 		i += 2
 	}
-	m.start = uint16(i)
+	m.start, m.lines = uint16(i), 0
 	line, next, ok := m.line(i)
 	if !ok {
 		return ErrNotSIP
@@ -147,9 +150,9 @@ func (m *Message) Reset() {
 }
 
 // line returns the span of the line that begins at i, without its line break,
-// and the offset of the next. A line feed without carriage return, and a
-// carriage return without line feed, are noted as faults: they let two
-// elements read one message differently.
+// and the offset of the next. A line feed without carriage return is noted as a
+// fault: it lets two elements read one message differently. So does a carriage
+// return without line feed, see headers.
 func (m *Message) line(i int) (s span, next int, ok bool) {
 	nl := bytes.IndexByte(m.buf[i:], '\n')
 	if nl < 0 {
@@ -162,9 +165,7 @@ func (m *Message) line(i int) (s span, next int, ok bool) {
 	} else {
 		m.blame(problemBareLF)
 	}
-	if bytes.IndexByte(m.buf[i:end], '\r') >= 0 {
-		m.blame(problemBareCR)
-	}
+	m.lines++
 	return span{uint16(i), uint16(end)}, next, true
 }
 
@@ -214,6 +215,7 @@ func (m *Message) statusLine(s span) error {
 		return ErrNotSIP
 	}
 	m.version = span{s.off, s.off + uint16(sp)}
+	m.method, m.uri = span{}, span{} // not those of what was parsed before
 	if !EqualFold(b[:sp], "SIP/2.0") {
 		m.blame(problemVersion)
 	}
@@ -242,6 +244,10 @@ func (m *Message) headers(i int) error {
 		}
 		if s.off == s.end {
 			m.hdrEnd = uint16(i)
+			// Where every line ends with CRLF, more CRs than lines are bare ones.
+			if m.fault != problemBareLF && bytes.Count(buf[m.start:next], crByte) != m.lines {
+				m.blame(problemBareCR)
+			}
 			m.body = span{uint16(next), uint16(len(buf))}
 			return nil
 		}
