@@ -1,34 +1,53 @@
 #!/usr/bin/env bash
-# allocs.sh — heap allocations of the running router, Lua included, for each
-# unit on the wire, from its own memory statistics: a stateless relay (one-line
-# script) and a full call with the shipped script.
+# allocs.sh [relay|call]… — heap allocations of the running router, Lua
+# included, for each unit on the wire, from its own memory statistics: a
+# stateless relay (one-line script) and a full call with the shipped script.
+# MESSAGES=1000000 is how many messages the router receives while it is
+# measured, RATE=4000 how many calls begin in a second.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.."
+messages=${MESSAGES:-1000000} rate=${RATE:-4000}
 load=${TMPDIR:-/tmp}/sipload.$(id -u)
 (cd bench/sipload && go build -o "$load" .)
-state=$(mktemp -d)
-trap 'rm -rf "$state"' EXIT
+state=$(mktemp -d) pid=
+trap '[ -z "$pid" ] || kill "$pid" || true; wait; rm -rf "$state"' EXIT
 export BENCH_STATE=$state BENCH_LISTEN=127.0.77.10:5099
-sipr="bin/sipr -f bench/sipr.lua"
+sipr="${SIPR:-bin/sipr} -f bench/sipr.lua"
 $sipr db init >/dev/null
 $sipr domain add sip.test >/dev/null
 seq 0 999 | sed 's/.*/u&@sip.test secret/' | $sipr user import - >/dev/null
-mallocs() { $sipr ctl -o json core.info | sed -n 's/.*"mallocs": *\([0-9]*\).*/\1/p'; }
-measure() { # name units warm-up-units command…
-  local name=$1 units=$2 warm=$3; shift 3
-  "$@" -count "$warm" >/dev/null
-  local a b
-  a=$(mallocs)
-  "$@" -count "$units" >/dev/null
-  b=$(mallocs)
-  awk "BEGIN{printf \"%-16s %8d units  %.3f allocations a unit\n\", \"$name\", $units, ($b-$a)/$units}"
+
+serve() {
+  $sipr run >"$state/log" 2>&1 & pid=$!
+  for _ in $(seq 50); do [ -S "$state/sipr.sock" ] && return; sleep 0.1; done
+  cat "$state/log" >&2; return 1
 }
-serve() { $sipr run >"$state/log" 2>&1 & pid=$!; for _ in $(seq 50); do [ -S "$state/sipr.sock" ] && break; sleep 0.1; done; }
-BENCH_ROUTE=forward.lua; export BENCH_ROUTE; serve
-measure "stateless relay" "${UNITS:-500000}" 50000 "$load" -pid $pid -proxy "$BENCH_LISTEN" -mode relay
-kill $pid; wait $pid || true; unset BENCH_ROUTE; serve
-"$load" -pid $pid -proxy "$BENCH_LISTEN" -mode register -users 1000 -count 1000 -contact 127.0.77.2:7070 >/dev/null
-# Transactions live 32 s: the warm-up lets as many end as begin.
-measure "full call" "$(( ${UNITS:-500000} / 10 ))" "$(( ${UNITS:-500000} / 2 ))" "$load" -pid $pid -proxy "$BENCH_LISTEN" -mode call -rate 4000 -users 1000 -ruri "sip:u%u@sip.test"
-kill $pid; wait $pid || true
+stop() { kill "$pid"; wait "$pid" || true; pid=; }
+number() { $sipr ctl -o json "$1" | sed -n "s/.*\"$2\": *\([0-9]*\).*/\1/p"; } # command member
+generate() { # options…
+  "$load" -pid "$pid" -proxy "$BENCH_LISTEN" -users 1000 "$@" >"$state/load" || { cat "$state/load" >&2; return 1; }
+}
+measure() { # name units warm-up-units options…
+  local name=$1 units=$2 warm=$3 a b m n; shift 3
+  generate -count "$warm" "$@"
+  m=$(number core.stats transport.received); a=$(number core.info mallocs)
+  generate -count "$units" "$@"
+  b=$(number core.info mallocs); n=$(number core.stats transport.received)
+  awk "BEGIN{printf \"%-16s %8d units  %8d messages received  %7.3f allocations a unit\n\", \"$name\", $units, $n-$m, ($b-$a)/$units}"
+}
+
+for mode in ${*:-relay call}; do
+  case $mode in
+  relay) # a request and its response
+    BENCH_ROUTE=forward.lua serve
+    measure "stateless relay" $((messages / 2)) 100000 -mode relay;;
+  call) # INVITE, 180, 200, ACK, BYE, 200
+    serve
+    generate -mode register -count 1000 -contact 127.0.77.2:7070
+    # Transactions live 32 s: after 36 s as many end as begin.
+    measure "full call" $((messages / 6)) $((rate * 36)) -mode call -rate "$rate" -ruri "sip:u%u@sip.test";;
+  *) echo "allocs.sh: $mode: relay and call are known" >&2; exit 2;;
+  esac
+  stop
+done

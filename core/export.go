@@ -9,6 +9,10 @@ const (
 	FailureRoute
 	BranchRoute
 	ReplyRoute
+	// ResponseRoute is the script's reply_route, which sees every response
+	// before it is known what it belongs to: there is no request, and nothing
+	// may wait. It is no part of AnyRoute; a function must allow it by itself.
+	ResponseRoute
 	AnyRoute = RequestRoute | FailureRoute | BranchRoute | ReplyRoute
 )
 

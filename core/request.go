@@ -182,6 +182,8 @@ type engineState struct {
 	Refs   int32
 	Buffer any    // the receive buffer that the message was left in, if any
 	Small  []byte // memory for a message that is kept; it stays with r
+	// Counted says that r counts among the transactions of its script.
+	Counted bool
 }
 
 // AsResponse returns the memory of r for handling a response in its message.
@@ -209,6 +211,16 @@ func (r *Request) Message() *sipmsg.Message {
 		return r.Reply
 	}
 	return r.Msg
+}
+
+// MethodName returns the request's method; in reply_route, where there is no
+// request, the one that the response's CSeq names.
+func (r *Request) MethodName() []byte {
+	if r.Route == ResponseRoute {
+		_, m, _ := r.Msg.CSeq()
+		return m
+	}
+	return r.Msg.MethodText()
 }
 
 // Keep copies text into memory that lives as long as r.

@@ -56,7 +56,7 @@ func selectRoot(p []string) (Select, []string) {
 	head, rest := p[0], p[1:]
 	switch head {
 	case "method":
-		return func(r *Request) Value { return RawValue(r.Msg.MethodText()) }, rest
+		return func(r *Request) Value { return RawValue(r.MethodName()) }, rest
 	case "ruri", "request_uri", "r":
 		return uriSelect(func(r *Request) (*sipmsg.URI, error) { return r.Msg.RURI() }, rest)
 	case "dst_uri":

@@ -125,6 +125,9 @@ func (st *state) getter(c *constant) glua.LGFunction {
 
 func (st *state) setter(c *constant) glua.LGFunction {
 	return func(L *glua.LState) int {
+		if st.req != nil && st.req.Route == core.ResponseRoute {
+			st.raise("reply_route has no request that could be changed")
+		}
 		v, ok := toValue(L.Get(1))
 		if !ok {
 			st.raise("a text, a number or nil is expected, not a %s", L.Get(1).Type())
@@ -166,7 +169,7 @@ func (st *state) caller(e *core.Export) glua.LGFunction {
 			st.raise("%s cannot be called while the script is loaded: there is no request", e.Name)
 		}
 		if e.Routes&r.Route == 0 {
-			st.raise("%s may not be called from a %s", e.Name, routeName(r.Route))
+			st.raise("%s may not be called from %s", e.Name, routeName(r.Route))
 		}
 		n := L.GetTop()
 		if n < required || n > len(e.Args) {
@@ -252,13 +255,15 @@ func kindName(k core.ArgKind) string {
 func routeName(k core.RouteKind) string {
 	switch k {
 	case core.RequestRoute:
-		return "request route"
+		return "a request route"
 	case core.FailureRoute:
-		return "failure route"
+		return "a failure route"
 	case core.BranchRoute:
-		return "branch route"
+		return "a branch route"
 	case core.ReplyRoute:
-		return "reply route"
+		return "a reply route"
+	case core.ResponseRoute:
+		return ReplyRoute
 	}
-	return "route"
+	return "this route"
 }

@@ -4,13 +4,15 @@ import (
 	"strings"
 
 	glua "github.com/yuin/gopher-lua"
+
+	"sipr/core/sipmsg"
 )
 
 // freeze makes everything that the script made at file level read-only, and
 // collects its route functions. Lua states are pooled: what a request could
 // write there, another one would read.
 func (st *state) freeze() {
-	f := &freezer{st: st, tables: map[*glua.LTable]*glua.LTable{}, funcs: map[*glua.LFunction]bool{}}
+	f := &freezer{st: st, tables: map[*glua.LTable]*glua.LTable{}, names: map[*glua.LTable]string{}, funcs: map[*glua.LFunction]bool{}}
 	g := st.L.G.Global
 	type pair struct{ k, v glua.LValue }
 	var all []pair
@@ -26,7 +28,7 @@ func (st *state) freeze() {
 			continue
 		}
 		if t, ok := p.v.(*glua.LTable); ok && name != "_G" {
-			g.RawSet(p.k, f.table(t))
+			g.RawSet(p.k, f.table(t, name))
 		}
 	}
 	st.thaw(f)
@@ -42,6 +44,7 @@ func (p *Program) noteRoute(name string) {
 type freezer struct {
 	st     *state
 	tables map[*glua.LTable]*glua.LTable
+	names  map[*glua.LTable]string // what the views were called first
 	funcs  map[*glua.LFunction]bool
 }
 
@@ -51,19 +54,35 @@ func (f *freezer) function(fn *glua.LFunction) {
 		return
 	}
 	f.funcs[fn] = true
-	for _, up := range fn.Upvalues {
+	for i, up := range fn.Upvalues {
 		switch v := up.Value().(type) {
 		case *glua.LTable:
-			up.SetValue(f.table(v))
+			name := "this table"
+			if i < len(fn.Proto.DbgUpvalues) {
+				name = fn.Proto.DbgUpvalues[i]
+			}
+			up.SetValue(f.table(v, name))
 		case *glua.LFunction:
 			f.function(v)
 		}
 	}
 }
 
+// field is how a key looks behind the name of its table.
+func field(k glua.LValue) string {
+	s, ok := k.(glua.LString)
+	switch {
+	case ok && sipmsg.IsToken([]byte(s)) && len(s) < 40:
+		return "." + string(s)
+	case ok || k.Type() != glua.LTNumber:
+		return "[…]"
+	}
+	return "[" + k.String() + "]"
+}
+
 // table returns the read-only view of a table, whose own tables are frozen
-// too.
-func (f *freezer) table(t *glua.LTable) *glua.LTable {
+// too. name is what the script calls it.
+func (f *freezer) table(t *glua.LTable, name string) *glua.LTable {
 	if view, ok := f.tables[t]; ok {
 		return view
 	}
@@ -71,11 +90,12 @@ func (f *freezer) table(t *glua.LTable) *glua.LTable {
 	view := L.NewTable()
 	f.tables[t] = view
 	f.tables[view] = view
+	f.names[view] = name
 	var subs [][2]glua.LValue
 	t.ForEach(func(k, v glua.LValue) {
 		switch v := v.(type) {
 		case *glua.LTable:
-			subs = append(subs, [2]glua.LValue{k, f.table(v)})
+			subs = append(subs, [2]glua.LValue{k, f.table(v, name+field(k))})
 		case *glua.LFunction:
 			f.function(v)
 		}
@@ -87,7 +107,7 @@ func (f *freezer) table(t *glua.LTable) *glua.LTable {
 	mt.RawSetString("__index", t)
 	mt.RawSetString("__metatable", glua.LString("read-only"))
 	mt.RawSetString("__newindex", L.NewFunction(func(L *glua.LState) int {
-		f.st.raise("this table was made when the script was loaded and is read-only; use shared for data that lasts")
+		f.st.raise("%s cannot be written: %s was made when the script was loaded and is read-only; "+lasting, name+field(L.Get(2)), name)
 		return 0
 	}))
 	mt.RawSetString("__len", L.NewFunction(func(L *glua.LState) int {
@@ -137,7 +157,7 @@ func (st *state) thaw(f *freezer) {
 		g := fn.GFunction
 		fn.GFunction = func(L *glua.LState) int {
 			if t, ok := L.Get(1).(*glua.LTable); ok && inner[t] != nil {
-				st.raise("this table was made when the script was loaded and is read-only")
+				st.raise("table.%s: %s was made when the script was loaded and is read-only; "+lasting, name, f.names[t])
 			}
 			return g(L)
 		}

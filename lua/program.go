@@ -37,6 +37,8 @@ type Program struct {
 	routes  map[string]bool
 	consts  map[string]*constant // selects and attributes by hidden name
 	globals map[string]bool      // names that the script defines at file level
+	units   map[string]*unit     // while it is being loaded
+	replies bool                 // it has a reply_route
 	dir     string
 
 	mu     sync.Mutex
@@ -54,6 +56,9 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Msg) }
 
+// ErrNoRoute is returned when the script has no route of the name.
+var ErrNoRoute = errors.New("the script has no such route")
+
 // ErrBusy is returned when every Lua state is taken.
 var ErrBusy = errors.New("too many requests are waiting in scripts")
 
@@ -68,16 +73,23 @@ func Compile(file string, b *Binding, opts Options) (*Program, error) {
 	}
 	p := &Program{
 		File: file, binding: b, opts: opts, dir: filepath.Dir(file),
-		chunks: map[string]*glua.FunctionProto{}, routes: map[string]bool{}, consts: map[string]*constant{},
+		chunks: map[string]*glua.FunctionProto{}, routes: map[string]bool{}, consts: map[string]*constant{}, units: map[string]*unit{},
 	}
 	if err := p.load("", file); err != nil {
 		return nil, err
 	}
+	if err := p.checkReplyRoute(); err != nil {
+		return nil, err
+	}
+	p.units = nil
 	st, err := p.newState()
 	if err != nil {
 		return nil, err
 	}
 	p.put(st)
+	if p.replies = p.Has(ReplyRoute); p.globals[ReplyRoute] && !p.replies {
+		return nil, &Error{file, 1, "reply_route is a name of sipr for the function that every response runs; choose another name"}
+	}
 	if !p.Has("request_route") {
 		return nil, &Error{file, 1, "there is no function request_route, which every request runs"}
 	}
@@ -176,6 +188,9 @@ func syntaxError(file, src string, err error) error {
 // Has tells whether the script has a route (a global function) of that name.
 func (p *Program) Has(route string) bool { return p.routes[route] }
 
+// SeesReplies tells whether the script has a reply_route.
+func (p *Program) SeesReplies() bool { return p.replies }
+
 // Routes returns the names of the script's global functions.
 func (p *Program) Routes() []string {
 	var names []string
@@ -210,7 +225,7 @@ func (p *Program) put(st *state) {
 }
 
 // Run runs a route for r on a state from the pool. An error is a *Error with
-// the script's line, or ErrBusy; the export that stopped the run (drop, exit)
+// the script's line, ErrNoRoute or ErrBusy; the export that stopped the run (drop, exit)
 // is no error.
 func (p *Program) Run(r *core.Request, route string) error {
 	st, err := p.get()

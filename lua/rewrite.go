@@ -23,6 +23,8 @@ type rewriter struct {
 	calls    map[string][]string // global function → global functions it calls
 	hoisted  map[string]bool
 	hoists   []string // globals that functions use and that never change
+	unit     *unit    // what the present place belongs to, nil for none
+	unitKey  string
 }
 
 type required struct {
@@ -226,11 +228,14 @@ func (w *rewriter) stmt(s ast.Stmt) ast.Stmt {
 		if len(s.Exprs) == 1 && len(s.Names) == 1 {
 			if fn, ok := s.Exprs[0].(*ast.FunctionExpr); ok { // local function f
 				w.local(s.Names[0])
-				s.Exprs[0] = w.function(fn, true)
+				w.within(w.key(s.Names[0]), func() { s.Exprs[0] = w.function(fn, true) })
 				return s
 			}
 		}
-		w.exprs(s.Exprs)
+		for i := range s.Exprs {
+			name := s.Names[min(i, len(s.Names)-1)]
+			w.within(w.file+"\x00"+name, func() { s.Exprs[i] = w.expr(s.Exprs[i]) })
+		}
 		for _, n := range s.Names {
 			w.local(n)
 		}
@@ -280,20 +285,24 @@ func (w *rewriter) funcDef(s *ast.FuncDefStmt) {
 			s.Name.Receiver = w.expr(s.Name.Receiver)
 			s.Func.ParList.Names = append([]string(nil), s.Func.ParList.Names...)
 		}
-		s.Func = w.function(s.Func, true, "self")
+		key := w.fieldKey(s.Name.Func)
+		if id, ok := s.Name.Receiver.(*ast.IdentExpr); ok {
+			key = w.key(id.Value) + "." + s.Name.Method
+		}
+		w.within(key, func() { s.Func = w.function(s.Func, true, "self") })
 		return
 	}
 	if d, ok := w.find(id.Value); ok {
 		if d == 0 && w.depth > 0 {
-			w.fail(s.Line(), "%s is a local of the file: a function may not change it, since nothing in a script lasts from one request to the next; use shared", id.Value)
+			w.fail(s.Line(), "%s is a local of the file: a function may not change it, since nothing in a script lasts from one request to the next; "+lasting, id.Value)
 		}
-		s.Func = w.function(s.Func, true)
+		w.within(w.key(id.Value), func() { s.Func = w.function(s.Func, true) })
 		return
 	}
 	if w.depth > 0 {
 		w.fail(s.Line(), "function %s would be global: write local function %s", id.Value, id.Value)
 	}
-	s.Func = w.function(s.Func, w.recursive(id.Value))
+	w.within(id.Value, func() { s.Func = w.function(s.Func, w.recursive(id.Value)) })
 }
 
 // function rewrites a function's body. One that may recurse charges the
@@ -316,22 +325,30 @@ func (w *rewriter) function(fn *ast.FunctionExpr, charge bool, extra ...string) 
 	return fn
 }
 
+// lasting says where data goes that a local cannot hold.
+const lasting = "what lasts as long as the request belongs into attr, what all requests see into shared"
+
 func (w *rewriter) assign(s *ast.AssignStmt) ast.Stmt {
-	w.exprs(s.Rhs)
+	for i := range s.Rhs {
+		w.within(w.fieldKey(s.Lhs[min(i, len(s.Lhs)-1)]), func() { s.Rhs[i] = w.expr(s.Rhs[i]) })
+	}
 	for i, l := range s.Lhs {
 		switch l := l.(type) {
 		case *ast.IdentExpr:
 			if d, ok := w.find(l.Value); ok {
 				if d == 0 && w.depth > 0 {
-					w.fail(l.Line(), "%s is a local of the file: a function may not assign to it, since nothing in a script lasts from one request to the next; use shared", l.Value)
+					w.fail(l.Line(), "%s is a local of the file: a function may not assign to it, since nothing in a script lasts from one request to the next; "+lasting, l.Value)
 				}
 				continue
 			}
 			if name := l.Value; selectRoots[name] {
 				return w.setSelect(s, l, "@"+name)
 			}
+			if w.depth > 0 && w.p.globals[l.Value] {
+				w.fail(l.Line(), "%s is a global of the script: a function may not assign to it, since nothing in a script lasts from one request to the next; "+lasting, l.Value)
+			}
 			if w.depth > 0 {
-				w.fail(l.Line(), "%s would be a global: declare it with local; data that lasts belongs into shared", l.Value)
+				w.fail(l.Line(), "%s would be a global: declare it with local; "+lasting, l.Value)
 			}
 		case *ast.AttrGetExpr:
 			if text, ok := w.selectText(l); ok {
@@ -364,6 +381,7 @@ func (w *rewriter) setSelect(s *ast.AssignStmt, l ast.Expr, text string) ast.Stm
 
 // constant compiles a select or attribute.
 func (w *rewriter) constant(text string, line int) *constant {
+	w.useSelect(text, line)
 	if c := w.p.consts[text]; c != nil {
 		return c
 	}

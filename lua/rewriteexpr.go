@@ -43,7 +43,11 @@ func (w *rewriter) expr(e ast.Expr) ast.Expr {
 			if f.Key != nil {
 				f.Key = w.expr(f.Key)
 			}
-			f.Value = w.expr(f.Value)
+			key := ""
+			if k, ok := f.Key.(*ast.StringExpr); ok && w.unit != nil {
+				key = w.unitKey + "." + k.Value
+			}
+			w.within(key, func() { f.Value = w.expr(f.Value) })
 		}
 	case *ast.FuncCallExpr:
 		return w.call(e)
@@ -80,6 +84,7 @@ func (w *rewriter) hidden(name string, line int, args ...ast.Expr) ast.Expr {
 
 func (w *rewriter) ident(e *ast.IdentExpr) ast.Expr {
 	name := e.Value
+	w.mention(name, "")
 	if _, ok := w.find(name); ok {
 		return e
 	}
@@ -91,7 +96,8 @@ func (w *rewriter) ident(e *ast.IdentExpr) ast.Expr {
 		w.constant(text, e.Line())
 		return w.hidden(hiddenGet+text, e.Line())
 	}
-	if w.p.binding.funcs[name] != nil {
+	if x := w.p.binding.funcs[name]; x != nil {
+		w.useExport(x, e.Line())
 		return w.fixed(name, e.Line())
 	}
 	if w.known(name) {
@@ -175,6 +181,7 @@ func (w *rewriter) selectText(e *ast.AttrGetExpr) (string, bool) {
 
 func (w *rewriter) attrGet(e *ast.AttrGetExpr) ast.Expr {
 	if x := w.exportOf(e); x != nil { // before selects: auth is a module and a select
+		w.useExport(x, e.Line())
 		return ident(x.Name, e.Line())
 	}
 	if text, ok := w.selectText(e); ok {
@@ -189,8 +196,20 @@ func (w *rewriter) attrGet(e *ast.AttrGetExpr) ast.Expr {
 	if w.isHeaderTable(e.Object) { // msg.header[name]
 		return w.hidden(hiddenHeader, e.Line(), w.expr(e.Key))
 	}
+	id, named := e.Object.(*ast.IdentExpr)
+	if k, ok := e.Key.(*ast.StringExpr); ok && named && w.visible(id.Value) { // M.name
+		w.mention(id.Value, k.Value)
+		return e
+	}
 	e.Object, e.Key = w.expr(e.Object), w.expr(e.Key)
 	return e
+}
+
+// visible tells whether a name is a local or a global of the script: one that
+// stays as it is.
+func (w *rewriter) visible(name string) bool {
+	_, ok := w.find(name)
+	return ok || w.p.globals[name]
 }
 
 // libraryField resolves string.find, domain.is_local and the like to the
@@ -218,7 +237,8 @@ func (w *rewriter) libraryField(id *ast.IdentExpr, e *ast.AttrGetExpr) ast.Expr 
 		}
 		w.fail(e.Line(), "there is no shared.%s: get, set and add are", key.Value)
 	case w.p.binding.modules[id.Value]:
-		if w.p.binding.funcs[id.Value+"."+key.Value] != nil {
+		if x := w.p.binding.funcs[id.Value+"."+key.Value]; x != nil {
+			w.useExport(x, e.Line())
 			return w.fixed(key.Value, e.Line())
 		}
 		w.fail(e.Line(), "module %s has no function %s", id.Value, key.Value)
@@ -242,7 +262,11 @@ func (w *rewriter) isHeaderTable(e ast.Expr) bool {
 
 func (w *rewriter) call(e *ast.FuncCallExpr) ast.Expr {
 	if e.Receiver != nil {
-		e.Receiver = w.expr(e.Receiver)
+		if id, ok := e.Receiver.(*ast.IdentExpr); ok && w.visible(id.Value) {
+			w.mention(id.Value, e.Method)
+		} else {
+			e.Receiver = w.expr(e.Receiver)
+		}
 		w.exprs(e.Args)
 		return e
 	}
@@ -353,6 +377,9 @@ func (w *rewriter) literal(x *core.Export, arg core.Arg, i int, s *ast.StringExp
 			}
 		}
 	case core.ArgRoute:
+		if s.Value == ReplyRoute {
+			bad("reply_route runs for every response by itself; name another function")
+		}
 		if !w.p.globals[s.Value] {
 			var names []string
 			for n := range w.p.globals {

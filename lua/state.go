@@ -61,11 +61,11 @@ func (st *state) exec(name string) error {
 func (st *state) run(r *core.Request, route string) error {
 	fn := st.routes[route]
 	if fn == nil {
-		return &Error{st.p.File, 1, fmt.Sprintf("there is no route function %q", route)}
+		return ErrNoRoute
 	}
 	st.req, st.budget, st.stop = r, st.p.opts.Budget, false
 	L := st.L
-	if m := st.bytes(r.Msg.MethodText()); m != st.method {
+	if m := st.bytes(r.MethodName()); m != st.method {
 		st.method = m
 		L.G.Global.RawSetString("method", m)
 	}

@@ -3,6 +3,7 @@ package test
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -11,14 +12,19 @@ import (
 )
 
 // TestMutations sends many damaged messages over UDP and TCP. Nothing crashes,
-// others are served meanwhile, and what was taken is given back.
+// others are served meanwhile, and what was taken is given back. The long form
+// sends them at a steady rate and watches the memory.
 func TestMutations(t *testing.T) {
-	count, limit := 100_000, 20*time.Second
+	count, limit, rate := 100_000, 20*time.Second, 0
 	if testing.Short() {
 		count = 5_000
 	}
-	if os.Getenv("SIPR_LONG") != "" {
-		count, limit = 2_000_000, 10*time.Minute
+	duration := long(t)
+	if duration > 0 {
+		rate = 1700
+		count, limit = rate*int(duration.Seconds()), 2*duration
+		// With the router's own 300 the garbage of minutes hides what is alive.
+		t.Setenv("GOGC", "10")
 	}
 	r := start(t, setup{level: "error", more: trust + `modparam("tm", "fr_timer", 500)
 modparam("tm", "fr_inv_timer", 1000)
@@ -29,59 +35,46 @@ modparam("core", "tcp_message_timeout", 1)
 `})
 	bob := phone(t, r, "bob")
 	go bob.discard()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 1))
 	ping(t, r)
 	goroutines, heap := r.number("core.ps", "goroutines"), r.number("core.info", "heap")
 
-	udp, near := listenUDP(t, phoneHost), listenUDP(t, trustedHost)
-	go udp.discard()
-	go near.discard()
+	f := newFlood(t, r)
 	watcher := listenUDP(t, victimHost)
-	messages := seeds(r, udp)
-	var tcp *peer
 	before := r.received()
 	begin, sent := time.Now(), 0
+	slowest, pings := time.Duration(0), 0
+	var samples []memory
 	for ; sent < count && time.Since(begin) < limit; sent++ {
-		text := mutate(rng, messages[rng.IntN(len(messages))], messages)
-		switch {
-		case sent%10 == 0: // over TCP, a new connection once in a while
-			if tcp == nil || sent%500 == 0 {
-				if tcp != nil {
-					tcp.close()
-				}
-				tcp = dialTCP(t, r, phoneHost)
-				go tcp.discard()
-			}
-			if tcp.sendRaw(r, strings.ReplaceAll(text, "/UDP", "/TCP")) != nil {
-				tcp.close()
-				tcp = nil
-			}
-		case sent%10 == 1 && strings.HasPrefix(text, "REGISTER"):
-			near.sendRaw(r, text)
-		default:
-			udp.sendRaw(r, text)
+		f.send(sent)
+		if sent%100 != 0 {
+			continue
 		}
-		if sent%100 == 0 {
-			if d := watcher.ping(r); d > 2*time.Second {
-				t.Errorf("OPTIONS took %s", d)
-			}
-			// What the router has no time to read would be lost unseen.
-			for end := time.Now().Add(200 * time.Millisecond); r.received()-before < int64(sent)*9/10 && time.Now().Before(end); {
-				time.Sleep(time.Millisecond)
-			}
+		d := watcher.ping(r)
+		pings, slowest = pings+1, max(slowest, d)
+		if d > 2*time.Second {
+			t.Errorf("OPTIONS took %s", d)
+		}
+		// What the router has no time to read would be lost unseen.
+		for end := time.Now().Add(200 * time.Millisecond); r.received()-before < int64(sent)*9/10 && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		if rate > 0 {
+			time.Sleep(time.Until(begin.Add(time.Duration(sent) * time.Second / time.Duration(rate))))
+		}
+		if at := time.Since(begin); duration > 0 && at > time.Duration(len(samples))*time.Second {
+			samples = append(samples, r.memory(at))
 		}
 	}
-	if tcp != nil {
-		tcp.close()
-	}
-	t.Logf("%d messages in %s", sent, time.Since(begin).Round(time.Millisecond))
+	f.close()
+	t.Logf("%d messages in %s; %d OPTIONS, the slowest in %s", sent, time.Since(begin).Round(time.Millisecond), pings, slowest.Round(time.Millisecond))
 	if n := r.received() - before; n < int64(sent)*8/10 { // a part is meant to be no message at all
 		t.Errorf("only %d of %d came through", n, sent)
 	}
-	if sent < count/4 {
+	if sent < count/4 || rate > 0 && sent < count {
 		t.Errorf("only %d messages in %s", sent, limit)
+	}
+	if duration > 0 {
+		steady(t, samples, duration)
 	}
 	eventually(t, "all transactions ended", func() bool { return r.number("tm.stats", "current") == 0 })
 	eventually(t, "goroutines ended", func() bool { return r.number("core.ps", "goroutines") <= goroutines+10 })
@@ -96,6 +89,102 @@ modparam("core", "tcp_message_timeout", 1)
 	alice, callee := phone(t, r, "alice"), phone(t, r, "bob")
 	a, _ := talk(r, alice, callee)
 	a.bye(callee)
+}
+
+// flood sends damaged messages.
+type flood struct {
+	t         *testing.T
+	r         *router
+	rng       *rand.Rand
+	messages  []string // what is damaged
+	udp, near *peer    // near is trusted
+	tcp       *peer    // nil between two connections
+}
+
+func newFlood(t *testing.T, r *router) *flood {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	f := &flood{t: t, r: r, rng: rand.New(rand.NewPCG(seed, 1)), udp: listenUDP(t, phoneHost), near: listenUDP(t, trustedHost)}
+	f.messages = seeds(r, f.udp)
+	go f.udp.discard()
+	go f.near.discard()
+	return f
+}
+
+// send sends the nth message.
+func (f *flood) send(n int) {
+	f.t.Helper()
+	text := mutate(f.rng, f.messages[f.rng.IntN(len(f.messages))], f.messages)
+	switch {
+	case n%10 == 0: // over TCP, a new connection once in a while
+		if n%500 == 0 {
+			f.close()
+		}
+		if f.tcp == nil {
+			f.tcp = dialTCP(f.t, f.r, phoneHost)
+			go f.tcp.discard()
+		}
+		if f.tcp.sendRaw(f.r, strings.ReplaceAll(text, "/UDP", "/TCP")) != nil {
+			f.close()
+		}
+	case n%10 == 1 && strings.HasPrefix(text, "REGISTER"):
+		f.near.sendRaw(f.r, text)
+	default:
+		f.udp.sendRaw(f.r, text)
+	}
+}
+
+// close ends the connection.
+func (f *flood) close() {
+	if f.tcp != nil {
+		f.tcp.close()
+		f.tcp = nil
+	}
+}
+
+// memory is what the router's process holds at a time of a test.
+type memory struct {
+	at                    time.Duration
+	rss, heap, goroutines int64 // rss and heap in bytes; rss is 0 where the system does not tell
+}
+
+func (r *router) memory(at time.Duration) memory {
+	r.t.Helper()
+	m := memory{at: at, heap: r.number("core.info", "heap"), goroutines: r.number("core.ps", "goroutines")}
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid))
+	if _, rest, ok := strings.Cut(string(status), "VmRSS:"); ok {
+		fmt.Sscan(rest, &m.rss)
+		m.rss <<= 10
+	}
+	return m
+}
+
+// least returns the least of each value between two times. Garbage comes and
+// goes; what leaks stays in the least, too.
+func least(samples []memory, from, to time.Duration) memory {
+	l := memory{from, math.MaxInt64, math.MaxInt64, math.MaxInt64}
+	for _, m := range samples {
+		if m.at >= from && m.at < to {
+			l.rss, l.heap, l.goroutines = min(l.rss, m.rss), min(l.heap, m.heap), min(l.goroutines, m.goroutines)
+		}
+	}
+	return l
+}
+
+// steady compares the three tenths of a test that follow its warm-up, which is
+// the first, to its last three. Caches that fill meanwhile have some room.
+func steady(t *testing.T, samples []memory, d time.Duration) {
+	t.Helper()
+	tenth := d / 10
+	for i := range time.Duration(10) {
+		m := least(samples, i*tenth, (i+1)*tenth)
+		t.Logf("from %s: RSS %.1f MB, heap %.1f MB, %d goroutines", m.at, float64(m.rss)/(1<<20), float64(m.heap)/(1<<20), m.goroutines)
+	}
+	first, last := least(samples, tenth, 4*tenth), least(samples, 7*tenth, 2*d)
+	if last.rss > first.rss+16<<20 || last.heap > first.heap+8<<20 || last.goroutines > first.goroutines+20 {
+		t.Errorf("the router grew from %+v to %+v", first, last)
+	}
 }
 
 // received returns how many messages the router has read.

@@ -534,14 +534,19 @@ func answer(r *router, caller, callee *peer, invite *request, got *message) (a, 
 	a = callerEnd(r, caller, invite, ok)
 	a.ack()
 	callee.expect("ACK")
-	b = &dialog{r: r, p: callee, q: request{
+	return a, calleeEnd(r, callee, invite, got)
+}
+
+// calleeEnd is the callee's view of an INVITE that it answers.
+func calleeEnd(r *router, callee *peer, invite *request, got *message) *dialog {
+	b := &dialog{r: r, p: callee, q: request{
 		ruri: uri(got.h("Contact")), from: invite.to, to: invite.from, fromTag: callee.tag, toTag: invite.fromTag,
 		callID: invite.callID, cseq: 100, hops: 70,
 	}}
 	for _, rr := range got.all("Record-Route") {
 		b.q.headers = append(b.q.headers, "Route: "+rr)
 	}
-	return a, b
+	return b
 }
 
 // callerEnd is the caller's view after a 200.
@@ -558,21 +563,24 @@ func callerEnd(r *router, caller *peer, invite *request, ok *message) *dialog {
 	return a
 }
 
-func (d *dialog) ack() {
-	d.p.t.Helper()
+// next makes a request in the dialog; all but ACK need a new CSeq before.
+func (d *dialog) next(method string) *request {
 	q := d.q
-	q.method, q.branch = "ACK", "z9hG4bK"+unique("b")
-	d.p.send(d.r, q.text(d.p))
+	q.method, q.branch = method, "z9hG4bK"+unique("b")
+	return &q
+}
+
+func (d *dialog) ack() {
+	d.p.send(d.r, d.next("ACK").text(d.p))
 }
 
 // send sends a request in the dialog.
 func (d *dialog) send(method string) *request {
 	d.p.t.Helper()
 	d.q.cseq++
-	q := d.q
-	q.method, q.branch = method, "z9hG4bK"+unique("b")
+	q := d.next(method)
 	d.p.send(d.r, q.text(d.p))
-	return &q
+	return q
 }
 
 // bye ends the call; other is the other end.

@@ -171,7 +171,7 @@ func signature(e core.Export) string {
 }
 
 func routeKinds(k core.RouteKind) string {
-	if k == core.AnyRoute {
+	if k&core.AnyRoute == core.AnyRoute {
 		return "any route"
 	}
 	var names []string

@@ -28,11 +28,12 @@ func (m *coreModule) cmdUptime(_ context.Context, c *core.Call) error {
 }
 
 func (m *coreModule) cmdPs(_ context.Context, c *core.Call) error {
+	_, p := m.e.scripts.load()
 	s := c.Struct()
 	s.Add("pid", int64(os.Getpid()))
 	s.Add("goroutines", int64(runtime.NumGoroutine()))
 	s.Add("processors", int64(runtime.GOMAXPROCS(0)))
-	s.Add("script_states", int64(m.e.program.Load().States()))
+	s.Add("script_states", int64(p.States()))
 	s.Add("requests_in_hand", m.e.running.Load())
 	return nil
 }
@@ -43,7 +44,12 @@ func (m *coreModule) cmdInfo(_ context.Context, c *core.Call) error {
 	s := c.Struct()
 	s.Add("version", m.e.opts.Version)
 	s.Add("go", runtime.Version())
-	s.Add("script", m.e.program.Load().File)
+	present, p := m.e.scripts.load()
+	alive, old := m.e.scripts.levels()
+	s.Add("script", p.File)
+	s.Add("script_generation", present.number)
+	s.Add("script_generations", alive)
+	s.Add("script_old_transactions", old)
 	s.Add("heap", int64(mem.HeapAlloc))
 	s.Add("mallocs", int64(mem.Mallocs))
 	s.Add("gc_runs", int64(mem.NumGC))
@@ -91,6 +97,7 @@ func (m *coreModule) cmdStats(_ context.Context, c *core.Call) error {
 		values[n] = v.Load()
 	}
 	e.mu.Unlock()
+	values["core.script_generations"], values["core.script_old_transactions"] = e.scripts.levels()
 	if t := e.transport; t != nil {
 		for n, v := range map[string]*core.Counter{"received": &t.Stats.Received, "sent": &t.Stats.Sent, "send_errors": &t.Stats.SendErrors,
 			"connections": &t.Stats.ConnsOpen, "connections_refused": &t.Stats.ConnsRefused, "queue_full": &t.Stats.QueueFull} {

@@ -43,6 +43,9 @@ func (m *coreModule) Describe() core.Spec {
 	}
 }
 
+// everywhere is where a function may be called that needs only a message.
+const everywhere = core.AnyRoute | core.ResponseRoute
+
 func (m *coreModule) replyExports() []core.Export {
 	code := core.Int("code", "status code, 100 to 699")
 	reason := core.Text("reason", "reason phrase; the code's own if left out").Opt()
@@ -57,10 +60,10 @@ func (m *coreModule) replyExports() []core.Export {
 			core.Text("header", `"Name: value"`)),
 		core.Func("forward", m.forward, "Sends the request on without a transaction (RFC 3261 §16.11): to the Request-URI, its Route or the given URI.",
 			core.Text("uri", "where to send it").Opt()).In(core.RequestRoute),
-		core.Func("drop", m.drop, "Ends the script. In the request route nothing is answered; in a reply route a provisional response is not forwarded."),
-		core.Func("exit", m.exit, "Ends the script. It is no decision: a request that was neither answered nor sent on gets 500."),
-		core.Func("log", m.log, "Writes a line to the log.", core.String("level", "debug, info, warn or error"), core.Text("text", "the line")),
-		core.Func("xlog", m.log, "log under Kamailio's name.", core.String("level", "debug, info, warn or error"), core.Text("text", "the line")),
+		core.Func("drop", m.drop, "Ends the script. In the request route nothing is answered; in a reply route a provisional response is not forwarded.").In(everywhere),
+		core.Func("exit", m.exit, "Ends the script. It is no decision: a request that was neither answered nor sent on gets 500.").In(everywhere),
+		core.Func("log", m.log, "Writes a line to the log.", core.String("level", "debug, info, warn or error"), core.Text("text", "the line")).In(everywhere),
+		core.Func("xlog", m.log, "log under Kamailio's name.", core.String("level", "debug, info, warn or error"), core.Text("text", "the line")).In(everywhere),
 	}
 }
 
@@ -69,18 +72,18 @@ func (m *coreModule) headerExports() []core.Export {
 	value := core.Text("value", "its value")
 	line := core.Text("header", `"Name: value"; a line break at its end is taken too`)
 	return []core.Export{
-		core.Func("append_hf", m.appendHF, "Adds a header field after all others.", line),
-		core.Func("insert_hf", m.insertHF, "Adds a header field before all others.", line),
-		core.Func("set_hf", m.setHF, "Replaces the value of the first header field of that name, or adds one.", name, value),
-		core.Func("replace_hf", m.replaceHF, "Replaces the value of the first header field of that name; false if there is none.", name, value),
-		core.Func("remove_hf", m.removeHF, "Removes every header field of that name; false if there is none.", name),
+		core.Func("append_hf", m.appendHF, "Adds a header field after all others.", line).In(everywhere),
+		core.Func("insert_hf", m.insertHF, "Adds a header field before all others.", line).In(everywhere),
+		core.Func("set_hf", m.setHF, "Replaces the value of the first header field of that name, or adds one.", name, value).In(everywhere),
+		core.Func("replace_hf", m.replaceHF, "Replaces the value of the first header field of that name; false if there is none.", name, value).In(everywhere),
+		core.Func("remove_hf", m.removeHF, "Removes every header field of that name; false if there is none.", name).In(everywhere),
 		core.Func("search_hf", m.searchHF, "Tells whether a header field of that name matches a regular expression (RE2).",
-			core.String("name", "name of the header field"), core.String("pattern", "the expression").Checked(checkPattern)),
+			core.String("name", "name of the header field"), core.String("pattern", "the expression").Checked(checkPattern)).In(everywhere),
 		core.Func("search", m.search, "Tells whether a text matches a regular expression (RE2).",
-			core.Text("text", "the text"), core.String("pattern", "the expression").Checked(checkPattern)),
-		core.Func("has_hf", m.hasHF, "Tells whether there is a header field of that name.", name),
-		core.Func("is_present_hf", m.hasHF, "has_hf under Kamailio's name.", name),
-		core.Func("set_body", m.setBody, "Replaces the body.", core.Text("body", "the new body"), core.Text("type", "its Content-Type")),
+			core.Text("text", "the text"), core.String("pattern", "the expression").Checked(checkPattern)).In(everywhere),
+		core.Func("has_hf", m.hasHF, "Tells whether there is a header field of that name.", name).In(everywhere),
+		core.Func("is_present_hf", m.hasHF, "has_hf under Kamailio's name.", name).In(everywhere),
+		core.Func("set_body", m.setBody, "Replaces the body.", core.Text("body", "the new body"), core.Text("type", "its Content-Type")).In(everywhere),
 	}
 }
 
@@ -112,10 +115,10 @@ func (m *coreModule) testExports() []core.Export {
 		core.Func("maxfwd", m.maxfwd, "False if the request has no hop left. A request without Max-Forwards gets 70 when it is sent on.",
 			core.Int("limit", "SER's default for a request without Max-Forwards; accepted").Opt()),
 		core.Func("mf_process_maxfwd_header", m.maxfwd, "maxfwd under Kamailio's name.", core.Int("limit", "as for maxfwd").Opt()),
-		core.Func("has_totag", m.hasToTag, "Tells whether To has a tag: the sender thinks that there is a dialog."),
-		core.Func("is_method", m.isMethod, "Tells whether the method is one of those named.", core.String("methods", `such as "INVITE|BYE"`)),
-		core.Func("is_myself", m.isMyself, "Tells whether a host, or host:port, is this router.", core.Text("host", "the Request-URI's if left out").Opt()),
-		core.Func("from_loopback", m.fromLoopback, "Tells whether the request came from this machine."),
+		core.Func("has_totag", m.hasToTag, "Tells whether To has a tag: the sender thinks that there is a dialog.").In(everywhere),
+		core.Func("is_method", m.isMethod, "Tells whether the method is one of those named.", core.String("methods", `such as "INVITE|BYE"`)).In(everywhere),
+		core.Func("is_myself", m.isMyself, "Tells whether a host, or host:port, is this router.", core.Text("host", "the Request-URI's if left out").Opt()).In(everywhere),
+		core.Func("from_loopback", m.fromLoopback, "Tells whether the request came from this machine.").In(everywhere),
 		core.Func("setflag", m.setFlag, "Sets one of 32 flags of the request.", core.Int("n", "0 to 31")),
 		core.Func("resetflag", m.resetFlag, "Clears a flag.", core.Int("n", "0 to 31")),
 		core.Func("isflagset", m.isFlagSet, "Tells whether a flag is set.", core.Int("n", "0 to 31")),

@@ -47,7 +47,7 @@ type Engine struct {
 	loaded   []*loaded          // in the order of their starts
 	byName   map[string]*loaded // also by the names whose place they take
 	binding  *lua.Binding
-	program  atomic.Pointer[lua.Program]
+	scripts  scripts
 	hooks    hooks
 
 	transport *transport.Transport
@@ -66,6 +66,7 @@ type Engine struct {
 	draining atomic.Bool
 	running  atomic.Int64 // requests in hand
 
+	reload   sync.Mutex
 	mu       sync.Mutex
 	shared   []sharedThing
 	counters map[string]*core.Counter
@@ -133,7 +134,7 @@ func New(settings *lua.Settings, opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.program.Store(p)
+	e.scripts.replace(p)
 	return e, nil
 }
 
@@ -287,12 +288,14 @@ func (e *Engine) close(ctx context.Context) error {
 // Reload reads the script and every module's data anew. What fails keeps what
 // it had; the errors are joined.
 func (e *Engine) Reload(ctx context.Context) error {
+	e.reload.Lock() // an older script must not come after a newer one
+	defer e.reload.Unlock()
 	var errs []error
 	p, err := e.compile()
 	if err != nil {
 		errs = append(errs, fmt.Errorf("the old script stays: %w", err))
 	} else {
-		e.program.Store(p)
+		e.scripts.replace(p)
 	}
 	for _, l := range e.loaded {
 		if r, ok := l.module.(core.Reloader); ok && l.done {

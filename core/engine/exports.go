@@ -109,7 +109,7 @@ func (m *coreModule) appendToReply(r *core.Request, a *core.Args) core.Result {
 
 func (m *coreModule) drop(r *core.Request, _ *core.Args) core.Result {
 	r.Decide()
-	if r.Route == core.ReplyRoute || r.Route == core.BranchRoute {
+	if r.Route&(core.ReplyRoute|core.BranchRoute|core.ResponseRoute) != 0 {
 		r.Dropped = true
 	}
 	return core.Result{Stop: true}

@@ -82,7 +82,7 @@ func (m *coreModule) hasToTag(r *core.Request, _ *core.Args) core.Result {
 
 func (m *coreModule) isMethod(r *core.Request, a *core.Args) core.Result {
 	list := a.Value(0).Str
-	name := r.Msg.MethodText()
+	name := r.MethodName()
 	for len(list) > 0 {
 		var one string
 		one, list, _ = strings.Cut(list, "|")

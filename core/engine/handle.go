@@ -25,8 +25,11 @@ func (e *Engine) Handle(w transport.Worker, msg []byte, from core.Flow, now cloc
 		return
 	}
 	if !r.Msg.IsRequest() {
-		e.response(r.AsResponse(from, now, w))
+		e.response(r, r.AsResponse(from, now, w))
 		r.Msg.Reset()
+		if r.Engine != nil { // reply_route has run
+			r.Reset()
+		}
 		requests.Put(r)
 		return
 	}
@@ -102,8 +105,8 @@ func (e *Engine) serverHeader(r *core.Request) {
 
 // run runs request_route and sees to it that the request has an end.
 func (e *Engine) run(r *core.Request) {
-	p := e.program.Load()
-	r.Script = p
+	s, p := e.scripts.load()
+	r.Script = s
 	r.Undecide()
 	err := p.Run(r, "request_route")
 	switch {
@@ -127,15 +130,23 @@ func (e *Engine) run(r *core.Request) {
 
 // RunRoute implements core.Engine.
 func (e *Engine) RunRoute(r *core.Request, kind core.RouteKind, name string) error {
-	p, ok := r.Script.(*lua.Program)
+	s, ok := r.Script.(*script)
 	if !ok {
 		return errors.New("the request has no script")
 	}
+	r.Undecide()
+	p := s.program.Load()
+	if p == nil {
+		s, p = e.move(r, s)
+	}
 	was := r.Route
 	r.Route = kind
-	r.Undecide()
 	err := p.Run(r, name)
 	r.Route = was
+	if errors.Is(err, lua.ErrNoRoute) { // named by an older script
+		e.lacks(s, name)
+		return nil
+	}
 	if err != nil {
 		e.scriptError(r, err)
 	}
@@ -145,7 +156,7 @@ func (e *Engine) RunRoute(r *core.Request, kind core.RouteKind, name string) err
 func (e *Engine) scriptError(r *core.Request, err error) {
 	e.stats.scriptErrors.Add(1)
 	if n, ok := e.errors.first(err.Error(), r.Now); ok {
-		e.log.Error("script failed", "error", err, "method", string(r.Msg.MethodText()), "source", r.Flow.Remote, "suppressed", n)
+		e.log.Error("script failed", "error", err, "method", string(r.MethodName()), "source", r.Flow.Remote, "suppressed", n)
 	}
 }
 
@@ -175,7 +186,14 @@ func (e *Engine) compact(r *core.Request) {
 }
 
 // Retain implements core.Engine.
-func (e *Engine) Retain(r *core.Request) { atomic.AddInt32(&r.EngineState().Refs, 1) }
+func (e *Engine) Retain(r *core.Request) {
+	es := r.EngineState()
+	atomic.AddInt32(&es.Refs, 1)
+	if s, ok := r.Script.(*script); ok && !es.Counted {
+		es.Counted = true
+		s.count(r, 1)
+	}
+}
 
 // Release implements core.Engine.
 func (e *Engine) Release(r *core.Request) {
@@ -186,6 +204,9 @@ func (e *Engine) Release(r *core.Request) {
 	if b, ok := es.Buffer.(*transport.Buffer); ok {
 		b.Free()
 	}
+	if es.Counted {
+		r.Script.(*script).count(r, -1)
+	}
 	r.Msg.Reset()
 	r.Reset()
 	requests.Put(r)
@@ -193,6 +214,9 @@ func (e *Engine) Release(r *core.Request) {
 
 // Wait implements core.Engine.
 func (e *Engine) Wait(r *core.Request, what string, f func(context.Context) error) error {
+	if r.Route == core.ResponseRoute {
+		return errors.New("reply_route cannot wait for " + what)
+	}
 	for _, hold := range e.hooks.hold {
 		hold(r)
 	}

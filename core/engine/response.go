@@ -8,9 +8,12 @@ import (
 	"sipr/core/transport"
 )
 
-// response handles a response: a hook takes it, or it is one to a request that
+// response handles a response: reply_route sees it, a hook takes it, or it is one to a request that
 // was forwarded statelessly, or it is dropped (RFC 3261 §16.7, §16.11).
-func (e *Engine) response(r *core.Response) {
+//
+// in is the request whose memory the response uses; nil for one that no other
+// element has sent, which reply_route does not see.
+func (e *Engine) response(in *core.Request, r *core.Response) {
 	m := r.Msg
 	e.stats.responses.Add(1)
 	if p := m.Check(); p != nil {
@@ -22,10 +25,21 @@ func (e *Engine) response(r *core.Response) {
 		e.stats.strayResponses.Add(1)
 		return
 	}
+	dropped := false
+	if _, p := e.scripts.load(); p.SeesReplies() && in != nil {
+		dropped = e.replyRoute(p, in, r)
+	}
 	for _, hook := range e.hooks.response {
 		if hook(r) {
+			if dropped && m.Status >= 200 {
+				e.finalKept(r)
+			}
 			return
 		}
+	}
+	if dropped {
+		e.stats.dropped.Add(1)
+		return
 	}
 	if !e.forwardResponse(r, v) {
 		e.stats.strayResponses.Add(1)
@@ -103,6 +117,6 @@ func (e *Engine) Undeliverable(w transport.Worker, msg []byte, to core.Flow) {
 	if m.Parse(reply) != nil {
 		return
 	}
-	e.response(&core.Response{Msg: m, Flow: to, Now: e.clock.Now(), Out: w})
+	e.response(nil, &core.Response{Msg: m, Flow: to, Now: e.clock.Now(), Out: w})
 	w.Flush()
 }

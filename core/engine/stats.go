@@ -12,6 +12,7 @@ import (
 type stats struct {
 	requests, responses, unframed, malformed, strayResponses *core.Counter
 	scriptErrors, busy, waitTimeouts, undeliverable          *core.Counter
+	scriptMoved, dropped                                     *core.Counter
 }
 
 func (s *stats) register(e *Engine) {
@@ -19,6 +20,7 @@ func (s *stats) register(e *Engine) {
 		"requests": &s.requests, "responses": &s.responses, "unframed": &s.unframed, "malformed": &s.malformed,
 		"stray_responses": &s.strayResponses, "script_errors": &s.scriptErrors, "busy": &s.busy,
 		"wait_timeouts": &s.waitTimeouts, "undeliverable": &s.undeliverable,
+		"script_moved": &s.scriptMoved, "dropped_responses": &s.dropped,
 	} {
 		*p = e.counter("core." + name)
 	}

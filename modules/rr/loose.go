@@ -27,7 +27,7 @@ func (m *Module) looseRoute(r *core.Request, _ *core.Args) core.Result {
 	if inside && (m.proves(r, r.Msg.FromTag()) || m.proves(r, r.Msg.ToTag())) {
 		r.InDialog = true
 		if _, gateway := sipmsg.HeaderParam(r.RouteParams, gatewayMark); m.gateways != nil && !gateway {
-			r.Barrier = m.gateways.IsGateway
+			r.Barrier = m.barrier
 		}
 		return core.True
 	}

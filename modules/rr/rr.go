@@ -25,7 +25,9 @@ type Module struct {
 	k0, k1     uint64
 	appendFrom bool
 	gateways   gateways // nil without the module
-	record     func(dst []byte, r *core.Request, out *core.Socket) []byte
+	// barrier is its IsGateway: made once, as a method value is memory.
+	barrier func(netip.Addr) bool
+	record  func(dst []byte, r *core.Request, out *core.Socket) []byte
 }
 
 // gateways is what rr uses of module gateway.
@@ -69,7 +71,9 @@ func (m *Module) Configure(h core.Host) error {
 		return nil
 	}
 	var err error
-	m.gateways, err = core.Bind[gateways](h, "gateway")
+	if m.gateways, err = core.Bind[gateways](h, "gateway"); err == nil {
+		m.barrier = m.gateways.IsGateway
+	}
 	return err
 }
 
