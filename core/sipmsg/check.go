@@ -60,10 +60,17 @@ func (m *Message) Check() *Problem {
 	if !m.IsRequest() {
 		return m.checkResponse()
 	}
-	vias := m.Values(HVia)
-	for vias.Next(); vias.Next(); { // the topmost is parsed already
-		if _, err := ParseVia(vias.Value); err != nil {
-			return problemVia
+	rest := m.viaRest // the topmost is parsed already
+	for i := m.First(HVia); ; rest = m.Value(i) {
+		for len(rest) > 0 {
+			var v []byte
+			v, rest = NextValue(rest)
+			if _, err := ParseVia(v); err != nil {
+				return problemVia
+			}
+		}
+		if i = m.Next(i); i < 0 {
+			break
 		}
 	}
 	if from, err := m.From(); err != nil || m.fromTag != nil && !IsToken(m.fromTag) || len(from.URIText) == 0 {

@@ -115,6 +115,22 @@ var headersByLen, headersByLetter = func() (byLen [24][]HeaderID, byLetter [256]
 	return byLen, byLetter
 }()
 
+// headersByHash finds a name that is written as the RFCs write it at once. The
+// factors of the hash are chosen so that no two names share one; if two did,
+// the commoner one, which has the lower number, would be there.
+var headersByHash = func() (byHash [256]HeaderID) {
+	for id := numHeaders - 1; id >= HVia; id-- {
+		byHash[headerHash(headerTable[id].name)] = id
+	}
+	return byHash
+}()
+
+// headerHash hashes a name of at least two bytes.
+func headerHash[T ~string | ~[]byte](name T) uint8 {
+	n := len(name)
+	return uint8(n) ^ name[0]*3 ^ name[n-1]*5 ^ name[n/2]
+}
+
 // LookupHeader returns the identifier of a header name, full or compact, in
 // any letter case (RFC 3261 §7.3.1, §7.3.3).
 func LookupHeader[T ~string | ~[]byte](name T) HeaderID {
@@ -124,13 +140,12 @@ func LookupHeader[T ~string | ~[]byte](name T) HeaderID {
 	if len(name) >= len(headersByLen) {
 		return HOther
 	}
-	ids := headersByLen[len(name)]
-	for _, id := range ids {
-		if string(name) == headerTable[id].name {
+	if len(name) > 1 {
+		if id := headersByHash[headerHash(name)]; string(name) == headerTable[id].name {
 			return id
 		}
 	}
-	for _, id := range ids {
+	for _, id := range headersByLen[len(name)] {
 		if EqualFold(name, headerTable[id].name) {
 			return id
 		}

@@ -66,6 +66,7 @@ type Message struct {
 	fromErr   error
 	toErr     error
 	via       Via
+	viaRest   []byte // what follows it in the same header field
 	viaErr    error
 	cseq      uint32
 	cseqM     []byte
@@ -260,24 +261,26 @@ func (m *Message) headers(i int) error {
 		}
 		i = next
 		line := buf[s.off:s.end]
-		colon := bytes.IndexByte(line, ':')
-		if colon <= 0 {
-			m.blame(problemHeader)
-			continue
+		n := 0
+		for n < len(line) && class[line[n]]&cToken != 0 {
+			n++
+		}
+		colon := n
+		if n == len(line) || line[n] != ':' || n == 0 { // white space before the colon, or no header field
+			if colon = bytes.IndexByte(line, ':'); colon <= 0 {
+				m.blame(problemHeader)
+				continue
+			}
+			if n = len(bytes.TrimRight(line[:colon], " \t")); !IsToken(line[:n]) {
+				m.blame(problemHeader)
+			}
 		}
 		if len(m.hdrs) >= maxHeaders {
 			m.blame(problemTooMany)
 			continue
 		}
-		name := line[:colon]
-		for len(name) > 0 && (name[len(name)-1] == ' ' || name[len(name)-1] == '\t') {
-			name = name[:len(name)-1]
-		}
-		h := Header{ID: LookupHeader(name), end: uint16(next)}
-		h.name = span{s.off, s.off + uint16(len(name))}
-		if h.ID == HOther && !IsToken(name) {
-			m.blame(problemHeader)
-		}
+		h := Header{ID: LookupHeader(line[:n]), end: uint16(next)}
+		h.name = span{s.off, s.off + uint16(n)}
 		v, e := int(s.off)+colon+1, int(s.end)
 		for v < e && isLWS(buf[v]) {
 			v++

@@ -26,7 +26,9 @@ func ParseNameAddr(b []byte) (NameAddr, error) {
 	var n NameAddr
 	b = Trim(b)
 	i := 0
-	if len(b) > 0 && b[0] == '"' {
+	if len(b) > 0 && b[0] == '<' {
+		// no display name
+	} else if len(b) > 0 && b[0] == '"' {
 		end := quotedEnd(b)
 		if end < 0 {
 			return n, ErrNameAddr

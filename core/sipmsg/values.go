@@ -25,11 +25,21 @@ func (m *Message) RURI() (*URI, error) {
 	return &m.ruri, m.ruriErr
 }
 
+// tagOf returns the tag among the parameters of From or To, which has no other
+// parameter as a rule.
+func tagOf(params []byte) []byte {
+	if len(params) > 4 && string(params[:4]) == "tag=" && IsToken(params[4:]) {
+		return params[4:]
+	}
+	tag, _ := HeaderParam(params, "tag")
+	return tag
+}
+
 // From returns the parsed From value.
 func (m *Message) From() (*NameAddr, error) {
 	if m.cached&cachedFrom == 0 {
 		m.from, m.fromErr = ParseNameAddr(m.Get(HFrom))
-		m.fromTag, _ = m.from.Param("tag")
+		m.fromTag = tagOf(m.from.Params)
 		m.cached |= cachedFrom
 	}
 	return &m.from, m.fromErr
@@ -39,7 +49,7 @@ func (m *Message) From() (*NameAddr, error) {
 func (m *Message) To() (*NameAddr, error) {
 	if m.cached&cachedTo == 0 {
 		m.to, m.toErr = ParseNameAddr(m.Get(HTo))
-		m.toTag, _ = m.to.Param("tag")
+		m.toTag = tagOf(m.to.Params)
 		m.cached |= cachedTo
 	}
 	return &m.to, m.toErr
@@ -86,7 +96,8 @@ func (m *Message) ToTag() []byte {
 // Via returns the topmost Via value.
 func (m *Message) Via() (*Via, error) {
 	if m.cached&cachedVia == 0 {
-		v, _ := NextValue(m.Get(HVia))
+		var v []byte
+		v, m.viaRest = NextValue(m.Get(HVia))
 		m.via, m.viaErr = ParseVia(v)
 		if m.hasReceived {
 			m.via.Received = m.arena[m.received.off:m.received.end]
