@@ -29,11 +29,12 @@ check:
 	$(GO) test -count=1 -run 'Policy|Generated' ./test ./cmd/sipr
 	$(GO) run ./cmd/sipr check -f etc/sipr.lua
 	@for t in linux/amd64 linux/arm64 darwin/arm64 freebsd/amd64 windows/amd64; do \
-		echo "build $$t"; GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -o /dev/null ./cmd/sipr || exit 1; done
+		echo "build $$t"; GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -pgo=off -o /dev/null ./cmd/sipr || exit 1; done
 
-# Files that are made from the source: the module reference.
+# Files that are made from the source: the module reference, the table of requirements.
 generate:
 	$(GO) run ./cmd/sipr doc --markdown docs/modules
+	$(GO) test -count=1 -run GeneratedRequirements ./test -update
 
 FUZZTIME ?= 30s
 fuzz:

@@ -1,232 +1,275 @@
 package core
 
-import (
-	"fmt"
-	"strconv"
-	"strings"
-)
+import "errors"
 
-// Track is whose attributes are meant: the caller's or the callee's.
-type Track uint8
+// place is a class of a track.
+type place uint8
 
-// The tracks.
 const (
-	FromTrack Track = iota
-	ToTrack
+	classesOfTrack       = 3 // the global class is no track's
+	globalPlace    place = 2 * classesOfTrack
+	places               = globalPlace + 1
 )
 
-// Class is the layer that an attribute belongs to.
-type Class uint8
-
-// The classes, in the order in which a name without class is searched.
-const (
-	URIClass Class = iota
-	UserClass
-	DomainClass
-	GlobalClass
-	AnyClass
-)
-
-// Attr is one value of an attribute.
-type Attr struct {
-	Name  string
-	Value Value
-	Flags uint32
+func placeOf(t Track, c Class) place {
+	if c == GlobalClass {
+		return globalPlace
+	}
+	return place(t)*classesOfTrack + place(c)
 }
 
-// AttrSet is an immutable list of attributes that requests share, such as
-// those of one virtual domain. Its order is that of loading: a read without an
-// index sees the last value.
-type AttrSet struct {
-	list []Attr
-	last map[string]int
+func (p place) parts() (Track, Class) {
+	if p == globalPlace {
+		return FromTrack, GlobalClass
+	}
+	return Track(p / classesOfTrack), Class(p % classesOfTrack)
 }
 
-// NewAttrSet makes a set of attrs, which it keeps.
-func NewAttrSet(attrs []Attr) *AttrSet {
-	s := &AttrSet{list: attrs, last: make(map[string]int, len(attrs))}
-	for i := range attrs {
-		s.last[attrs[i].Name] = i
-	}
-	return s
-}
-
-// All returns the attributes in the order of loading. They must not be changed.
-func (s *AttrSet) All() []Attr {
-	if s == nil {
-		return nil
-	}
-	return s.list
-}
-
-// AttrRef is a compiled attribute name.
-type AttrRef struct {
-	Track Track
-	Class Class // AnyClass where none was named
-	Name  string
-	// Index counts values as SER does: 0 for none (the newest), 1 the
-	// oldest, -1 the newest.
-	Index int
-}
-
-// ParseAttrRef compiles "$fd.did", "$f.did", "$tu.x[1]", "$g.x" or "$x".
-func ParseAttrRef(s string) (AttrRef, error) {
-	ref := AttrRef{Class: AnyClass}
-	text, ok := strings.CutPrefix(s, "$")
-	if !ok || text == "" {
-		return ref, fmt.Errorf("%q is not an attribute: $f.name, $td.name or $name is expected", s)
-	}
-	if i := strings.IndexByte(text, '['); i >= 0 && strings.HasSuffix(text, "]") {
-		n, err := strconv.Atoi(text[i+1 : len(text)-1])
-		if err != nil || n == 0 {
-			return ref, fmt.Errorf("%q: the index is not a number from 1, or from -1 down", s)
-		}
-		ref.Index, text = n, text[:i]
-	}
-	ref.Name = text
-	if group, name, ok := strings.Cut(text, "."); ok {
-		track, class, err := ParseAttrGroup("$" + group)
-		if err != nil {
-			return ref, err
-		}
-		ref.Track, ref.Class, ref.Name = track, class, name
-	}
-	if ref.Name == "" {
-		return ref, fmt.Errorf("%q names no attribute", s)
-	}
-	return ref, nil
-}
-
-// ParseAttrGroup compiles "$f", "$fd", "$tu", "$g" … in any letter case.
-func ParseAttrGroup(s string) (Track, Class, error) {
-	g := strings.ToLower(strings.TrimPrefix(s, "$"))
-	if g == "g" || g == "gf" || g == "gt" {
-		return FromTrack, GlobalClass, nil
-	}
-	if g == "" || len(g) > 2 {
-		return 0, 0, badAttrGroup(s)
-	}
-	var t Track
-	switch g[0] {
-	case 'f':
-	case 't':
-		t = ToTrack
-	default:
-		return 0, 0, badAttrGroup(s)
-	}
-	if len(g) == 1 {
-		return t, AnyClass, nil
-	}
-	switch g[1] {
-	case 'r':
-		return t, URIClass, nil
-	case 'u':
-		return t, UserClass, nil
-	case 'd':
-		return t, DomainClass, nil
-	}
-	return 0, 0, badAttrGroup(s)
-}
-
-func badAttrGroup(s string) error {
-	return fmt.Errorf("%q is not a group of attributes: $f, $fr, $fu, $fd, $t, $tr, $tu, $td or $g is expected", s)
-}
-
+// ownAttr is a value that was written for one request. Where hides is set, the
+// shared values of the same name and place are not seen; such an entry without
+// a value only hides.
 type ownAttr struct {
-	track Track
-	class Class
+	place place
+	hides bool
 	Attr
 }
 
+func (o *ownAttr) is(p place, name string) bool { return o.place == p && o.Name == name }
+
 // Attrs are the attributes that a request sees: sets that it shares with
-// others and, above them, those that were written for this request alone.
+// others and, above them, those that were written for this request alone. The
+// sets stay as they were when they were published, whatever is reloaded.
 type Attrs struct {
-	shared [2][3]*AttrSet
-	global *AttrSet
+	shared [places]*AttrSet
 	own    []ownAttr
+	text   []byte // text of own values that came in bytes
 }
 
-// Reset forgets everything.
-func (a *Attrs) Reset() { *a = Attrs{own: a.own[:0]} }
+// What one request may write: more than any script needs, and no way to fill
+// the memory.
+const (
+	maxOwnAttrs = 256
+	maxOwnText  = 64 << 10
+)
+
+// ErrAttrs says that a request has written too many attributes.
+var ErrAttrs = errors.New("too many attributes have been written for this request")
+
+// Reset forgets everything but the memory.
+func (a *Attrs) Reset() {
+	own, text := a.own, a.text
+	if len(own) > 0 {
+		clear(own)
+	}
+	if cap(text) > 4096 {
+		text = nil
+	}
+	*a = Attrs{own: own[:0], text: text[:0]}
+}
 
 // Publish makes a shared set visible in a class of a track; nil takes it away.
 // What was written into that class for this request goes with it.
 func (a *Attrs) Publish(t Track, c Class, s *AttrSet) {
+	p := placeOf(t, c)
+	if len(a.own) > 0 {
+		a.drop(func(o *ownAttr) bool { return o.place == p })
+	}
+	a.shared[p] = s
+}
+
+// Published returns the shared set of a class of a track, or nil.
+func (a *Attrs) Published(t Track, c Class) *AttrSet { return a.shared[placeOf(t, c)] }
+
+func (a *Attrs) drop(which func(*ownAttr) bool) {
 	keep := a.own[:0]
-	for _, o := range a.own {
-		if o.track != t || o.class != c {
-			keep = append(keep, o)
+	for i := range a.own {
+		if !which(&a.own[i]) {
+			keep = append(keep, a.own[i])
 		}
 	}
+	clear(a.own[len(keep):])
 	a.own = keep
-	if c == GlobalClass {
-		a.global = s
-		return
-	}
-	a.shared[t][c] = s
 }
 
-// Set adds a value for this request alone; a name without class goes to the
-// URI class. Text in Raw must live as long as the request.
-func (a *Attrs) Set(ref *AttrRef, v Value) {
-	c := ref.Class
-	if c == AnyClass {
-		c = URIClass
+// Set gives an attribute one value for this request alone, in place of all
+// that it had in its class; a name without class goes to the URI class. No
+// value removes the attribute: see Remove. Text is copied.
+func (a *Attrs) Set(ref *AttrRef, v Value) error {
+	if v.Kind == KindNil {
+		all := *ref
+		all.Index = 0
+		return a.Remove(&all)
 	}
-	a.own = append(a.own, ownAttr{ref.Track, c, Attr{Name: ref.Name, Value: v}})
+	p := writePlace(ref)
+	a.drop(func(o *ownAttr) bool { return o.is(p, ref.Name) })
+	return a.push(p, true, Attr{Name: ref.Name, Value: v})
 }
 
-// Get returns an attribute's value. A name without class is searched in the
-// classes URI, user, domain and global; the first that has it answers.
-func (a *Attrs) Get(ref *AttrRef) (Value, bool) {
+// Add gives an attribute one more value, the newest, for this request alone. A
+// name without class goes to the URI class. Text is copied.
+func (a *Attrs) Add(ref *AttrRef, v Value) error { return a.AddFlagged(ref, v, 0) }
+
+// AddFlagged is Add of a value that has flags.
+func (a *Attrs) AddFlagged(ref *AttrRef, v Value, flags uint32) error {
+	if v.Kind == KindNil {
+		return nil
+	}
+	return a.push(writePlace(ref), false, Attr{Name: ref.Name, Value: v, Flags: flags})
+}
+
+func writePlace(ref *AttrRef) place {
+	if ref.Class == AnyClass {
+		return placeOf(ref.Track, URIClass)
+	}
+	return placeOf(ref.Track, ref.Class)
+}
+
+func (a *Attrs) push(p place, hides bool, at Attr) error {
+	if len(a.own) >= maxOwnAttrs || len(a.text)+len(at.Value.Raw) > maxOwnText {
+		return ErrAttrs
+	}
+	if raw := at.Value.Raw; raw != nil {
+		start := len(a.text)
+		a.text = append(a.text, raw...)
+		at.Value.Raw = a.text[start:len(a.text):len(a.text)]
+	}
+	a.own = append(a.own, ownAttr{p, hides, at})
+	return nil
+}
+
+// Remove takes an attribute, or the value that ref's index names, away from
+// this request. A name without class goes from every class, so that it reads
+// as undefined afterwards; with an index only from the class that a read finds.
+func (a *Attrs) Remove(ref *AttrRef) error {
+	if ref.Index != 0 {
+		p, ok := a.find(ref)
+		if !ok {
+			return nil
+		}
+		return a.removeOne(p, ref)
+	}
 	if ref.Class != AnyClass {
-		return a.get(ref.Track, ref.Class, ref.Name, ref.Index)
+		return a.remove(placeOf(ref.Track, ref.Class), ref.Name)
 	}
 	for c := URIClass; c <= GlobalClass; c++ {
-		if v, ok := a.get(ref.Track, c, ref.Name, ref.Index); ok {
-			return v, true
+		if err := a.remove(placeOf(ref.Track, c), ref.Name); err != nil {
+			return err
 		}
 	}
-	return Value{}, false
+	return nil
 }
 
-func (a *Attrs) get(t Track, c Class, name string, index int) (Value, bool) {
-	set := a.global
-	if c != GlobalClass {
-		set = a.shared[t][c]
+func (a *Attrs) remove(p place, name string) error {
+	if len(a.own) > 0 {
+		a.drop(func(o *ownAttr) bool { return o.is(p, name) })
 	}
-	if index == 0 || index == -1 { // the newest
-		for i := len(a.own) - 1; i >= 0; i-- {
-			o := &a.own[i]
-			if o.class == c && (o.track == t || c == GlobalClass) && o.Name == name {
-				return o.Value, true
+	if a.shared[p].newest(name) == nil {
+		return nil
+	}
+	return a.push(p, true, Attr{Name: name})
+}
+
+func (a *Attrs) removeOne(p place, ref *AttrRef) error {
+	n := a.count(p, ref.Name)
+	i, ok := position(ref.Index, n)
+	if !ok {
+		return nil
+	}
+	if n == 1 {
+		return a.remove(p, ref.Name)
+	}
+	if err := a.adopt(p, ref.Name); err != nil {
+		return err
+	}
+	a.drop(func(o *ownAttr) bool {
+		if !o.is(p, ref.Name) {
+			return false
+		}
+		o.hides = true // also if the one that hid the shared values goes
+		i--
+		return i == -1
+	})
+	return nil
+}
+
+// adopt makes the values of a name this request's own.
+func (a *Attrs) adopt(p place, name string) error {
+	own, n := a.ownOf(p, name)
+	set := a.shared[p]
+	from := set.count(name)
+	if own || from == 0 {
+		return nil
+	}
+	if len(a.own)+from > maxOwnAttrs {
+		return ErrAttrs
+	}
+	end := len(a.own)
+	for i := range from {
+		a.own = append(a.own, ownAttr{p, true, set.nth(name, i).attr()})
+	}
+	if n > 0 { // what was added goes behind, as it was
+		for i := range end {
+			if o := a.own[i]; o.is(p, name) {
+				a.own = append(a.own, o)
 			}
 		}
-		if set != nil {
-			if i, ok := set.last[name]; ok {
-				return set.list[i].Value, true
-			}
-		}
-		return Value{}, false
+		i := -1
+		a.drop(func(o *ownAttr) bool { i++; return i < end && o.is(p, name) })
 	}
-	var values []Value
-	for _, at := range set.All() {
-		if at.Name == name {
-			values = append(values, at.Value)
-		}
-	}
+	return nil
+}
+
+// ownOf tells whether the shared values of a name are hidden, and how many
+// values of its own the request has.
+func (a *Attrs) ownOf(p place, name string) (hidden bool, n int) {
 	for i := range a.own {
-		o := &a.own[i]
-		if o.class == c && (o.track == t || c == GlobalClass) && o.Name == name {
-			values = append(values, o.Value)
+		if o := &a.own[i]; o.is(p, name) {
+			hidden = hidden || o.hides
+			if o.Value.Kind != KindNil {
+				n++
+			}
 		}
 	}
-	i := index - 1
-	if index < 0 {
-		i = len(values) + index
+	return hidden, n
+}
+
+func (a *Attrs) count(p place, name string) int {
+	hidden, n := a.ownOf(p, name)
+	if !hidden {
+		n += a.shared[p].count(name)
 	}
-	if i < 0 || i >= len(values) {
-		return Value{}, false
+	return n
+}
+
+// SetFlags sets or clears flags of an attribute's value for this request: of
+// the newest, of the one that ref's index names, or of all. It returns how many
+// values that were.
+func (a *Attrs) SetFlags(ref *AttrRef, flags uint32, on bool) (int, error) {
+	p, ok := a.find(ref)
+	if !ok {
+		return 0, nil
 	}
-	return values[i], true
+	if err := a.adopt(p, ref.Name); err != nil {
+		return 0, err
+	}
+	want, ok := position(ref.Index, a.count(p, ref.Name))
+	if !ok {
+		return 0, nil
+	}
+	n, i := 0, 0
+	for k := range a.own {
+		o := &a.own[k]
+		if !o.is(p, ref.Name) || o.Value.Kind == KindNil {
+			continue
+		}
+		if ref.All || i == want {
+			o.Flags &^= flags
+			if on {
+				o.Flags |= flags
+			}
+			n++
+		}
+		i++
+	}
+	return n, nil
 }

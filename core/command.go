@@ -4,14 +4,29 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Command is a management command of a module: "module.name" at every door.
 type Command struct {
-	Name, Doc string
+	// Name is the part after the module's name. A name with a dot in it is the
+	// full name already, for commands that operators know under a prefix
+	// which is not the module's, such as "ul.dump" of the registrar. No two
+	// commands of a router may have the same full name.
+	Name string
+	// Doc says in a sentence what the command does.
+	Doc string
 	// Args is the usage of the parameters, such as "<aor> [contact]".
 	Args string
 	Run  func(ctx context.Context, c *Call) error
+}
+
+// FullName returns the name of a module's command at the doors.
+func (c *Command) FullName(module string) string {
+	if strings.Contains(c.Name, ".") {
+		return c.Name
+	}
+	return module + "." + c.Name
 }
 
 // Fault is an error that a command answers with a code and a text of its own.

@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"strconv"
 
 	"sipr/core/sipmsg"
 )
@@ -29,12 +30,17 @@ type Hop struct {
 	Strict bool
 	// Flow is the way, if the target prescribes it.
 	Flow Flow
+	// Datagram is the target's.
+	Datagram bool
+	// Breadth is the Max-Breadth to add to a request that has none (RFC 5393
+	// §5.3.3); 0 for no such header field.
+	Breadth int
 }
 
 // HopFor finds the next hop of a target. The result lasts until the next call.
 func (r *Request) HopFor(t *Target) (*Hop, error) {
 	h := &r.hop
-	*h = Hop{URI: t.URI, Flow: t.Flow}
+	*h = Hop{URI: t.URI, Flow: t.Flow, Datagram: t.Datagram}
 	if h.URI == nil {
 		h.URI = r.Msg.RURIText()
 	}
@@ -128,13 +134,14 @@ func (r *Request) AnswerProblem(err error) error {
 	return r.Answer(&a)
 }
 
+// appendUnsupported names every extension in one header field: a field for each
+// would make the response many times as long as the request.
 func appendUnsupported(dst []byte, m *sipmsg.Message) []byte {
-	for v := m.Values(sipmsg.HProxyRequire); v.Next(); {
-		dst = append(dst, "Unsupported: "...)
-		dst = append(dst, v.Value...)
-		dst = append(dst, "\r\n"...)
+	sep := "Unsupported: "
+	for v := m.Values(sipmsg.HProxyRequire); v.Next(); sep = ", " {
+		dst = append(append(dst, sep...), v.Value...)
 	}
-	return dst
+	return append(dst, "\r\n"...)
 }
 
 // Next returns the way of the branch that is being made.
@@ -151,6 +158,9 @@ func (r *Request) AppendBranch(dst []byte, h *Hop, t *Target, branch []byte) []b
 	}
 	if t.Path != nil {
 		top = append(append(append(top, "Route: "...), t.Path...), "\r\n"...)
+	}
+	if h.Breadth > 0 {
+		top = append(strconv.AppendInt(append(top, "Max-Breadth: "...), int64(h.Breadth), 10), "\r\n"...)
 	}
 	r.top = top
 	f := sipmsg.Forward{URI: h.URI, Top: top, MaxForwards: 70}
@@ -169,4 +179,28 @@ func (r *Request) AppendBranch(dst []byte, h *Hop, t *Target, branch []byte) []b
 	dst = m.AppendForward(dst, &f)
 	m.Restore(&k)
 	return dst
+}
+
+// AppendAgain appends a branch as it is sent over another way than before: with
+// a Via and a Record-Route of that way. sent is the branch as it was sent; it is
+// edited.
+func (r *Request) AppendAgain(dst []byte, sent *sipmsg.Message, way Flow, branch []byte) []byte {
+	r.next = way
+	top := AppendVia(r.top[:0], way.Socket, branch)
+	sent.RemoveTopValue(sent.First(sipmsg.HVia))
+	if r.RecordRoute != nil {
+		for ours := recorded(sent) - recorded(r.Msg); ours > 0; ours-- {
+			sent.RemoveTopValue(sent.First(sipmsg.HRecordRoute))
+		}
+		top = r.RecordRoute(top, r, way.Socket)
+	}
+	r.top = top
+	return sent.AppendForward(dst, &sipmsg.Forward{Top: top, MaxForwards: sent.MaxForwards()})
+}
+
+func recorded(m *sipmsg.Message) (n int) {
+	for v := m.Values(sipmsg.HRecordRoute); v.Next(); {
+		n++
+	}
+	return n
 }

@@ -70,7 +70,24 @@ type Host interface {
 }
 
 // Counter is a statistic that only grows, or a level that also falls.
-type Counter struct{ atomic.Int64 }
+type Counter struct {
+	atomic.Int64
+	level atomic.Bool
+}
+
+// Level declares that the counter is a level, which a reset of the statistics
+// leaves alone, and returns it.
+func (c *Counter) Level() *Counter {
+	c.level.Store(true)
+	return c
+}
+
+// Reset makes a counter begin at 0 again; a level stays as it is.
+func (c *Counter) Reset() {
+	if !c.level.Load() {
+		c.Store(0)
+	}
+}
 
 // Bind returns module name as the interface that it exports. It fails unless
 // the binding module's Spec names it in Needs or Wants.

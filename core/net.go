@@ -1,12 +1,14 @@
 package core
 
-import "net/netip"
+import (
+	"net/netip"
+	intern "unique"
+)
 
 // Proto is a transport protocol.
 type Proto uint8
 
-// The transport protocols. TLS, WS and WSS have their place in every table but
-// no listener yet.
+// The transport protocols.
 const (
 	ProtoNone Proto = iota
 	UDP
@@ -24,6 +26,17 @@ func (p Proto) String() string { return protoNames[p] }
 // Reliable tells whether the transport delivers (RFC 3261 §17: timers A, E and
 // G do not run over it).
 func (p Proto) Reliable() bool { return p > UDP }
+
+// Secure tells whether the transport is encrypted.
+func (p Proto) Secure() bool { return p == TLS || p == WSS }
+
+// WebSocket tells whether a message is one WebSocket message (RFC 7118). Its
+// peer is a client always: nothing can be opened towards it.
+func (p Proto) WebSocket() bool { return p >= WS }
+
+// Framed tells whether the Content-Length says where a message ends, so that it
+// may not be missing (RFC 3261 §18.3; RFC 7118 §5 for WebSocket).
+func (p Proto) Framed() bool { return p == TCP || p == TLS }
 
 // Port returns the protocol's default port.
 func (p Proto) Port() uint16 {
@@ -69,8 +82,41 @@ type Flow struct {
 	Socket *Socket
 	Remote netip.AddrPort
 	// Conn numbers a connection, 0 for none yet or UDP. A message for a
-	// connection that is gone goes over a new one to Remote.
+	// connection that is gone goes over a new one to Remote, except over
+	// WebSocket, where only the client can open one.
 	Conn uint64
+	// Host is the name that led to Remote: a server that is reached by TLS has
+	// to prove that it is its own (RFC 5922). The zero value stands for Remote itself.
+	Host HostName
+}
+
+// HostName is the name of a host in a form that is small and can be compared.
+type HostName struct{ h intern.Handle[string] }
+
+// NameOf returns the HostName of a name in any letter case.
+func NameOf[T ~string | ~[]byte](name T) HostName {
+	var tmp [64]byte
+	b := append(tmp[:0], name...)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c | 0x20
+		}
+	}
+	if n := len(b); n > 0 && b[n-1] == '.' {
+		b = b[:n-1]
+	}
+	if len(b) == 0 {
+		return HostName{}
+	}
+	return HostName{intern.Make(string(b))}
+}
+
+// String returns the name in lower case, without a dot at its end.
+func (n HostName) String() string {
+	if n == (HostName{}) {
+		return ""
+	}
+	return n.h.Value()
 }
 
 // Valid tells whether the flow leads anywhere.

@@ -14,6 +14,9 @@ type Param struct {
 	Type string
 	// Default is the default as it would be written.
 	Default string
+	// Live tells that Set may be called while the router runs, by any
+	// goroutine: what reads the value reads it through a Live.
+	Live bool
 	// Set gives the parameter a value from the settings: a string, an int64
 	// or a bool. Its error says what would have been right.
 	Set func(any) error
@@ -52,53 +55,69 @@ func SecretParam(p *string, name, doc string, checks ...Check[string]) Param {
 
 // IntParam binds a whole number.
 func IntParam(p *int, name, doc string, checks ...Check[int]) Param {
-	return bind(p, name, doc, "int", func(v any) (int, error) {
-		switch v := v.(type) {
-		case int64:
-			return int(v), nil
-		case string:
-			if n, err := strconv.Atoi(v); err == nil {
-				return n, nil
-			}
+	return bind(p, name, doc, "int", toInt, strconv.Itoa, checks)
+}
+
+func toInt(v any) (int, error) {
+	switch v := v.(type) {
+	case int64:
+		return int(v), nil
+	case string:
+		if n, err := strconv.Atoi(v); err == nil {
+			return n, nil
 		}
-		return 0, fmt.Errorf("a whole number is expected, not %v", v)
-	}, strconv.Itoa, checks)
+	}
+	return 0, fmt.Errorf("a whole number is expected, not %v", v)
 }
 
 // BoolParam binds a switch; SER's 0 and 1 are taken as well as false and true.
 func BoolParam(p *bool, name, doc string) Param {
-	return bind(p, name, doc, "bool", func(v any) (bool, error) {
-		switch v := v.(type) {
-		case bool:
-			return v, nil
-		case int64:
-			return v != 0, nil
-		case string:
-			if b, err := strconv.ParseBool(v); err == nil {
-				return b, nil
-			}
+	return bind(p, name, doc, "bool", toBool, strconv.FormatBool, nil)
+}
+
+func toBool(v any) (bool, error) {
+	switch v := v.(type) {
+	case bool:
+		return v, nil
+	case int64:
+		return v != 0, nil
+	case string:
+		if b, err := strconv.ParseBool(v); err == nil {
+			return b, nil
 		}
-		return false, fmt.Errorf("true or false (1 or 0) is expected, not %v", v)
-	}, strconv.FormatBool, nil)
+	}
+	return false, fmt.Errorf("true or false (1 or 0) is expected, not %v", v)
 }
 
 // DurationParam binds a time. A bare number counts in unit, which is the unit
 // that SER's parameter of that name has; text such as "1.5s" carries its own.
 func DurationParam(p *time.Duration, unit time.Duration, name, doc string, checks ...Check[time.Duration]) Param {
-	return bind(p, name, doc, "duration", func(v any) (time.Duration, error) {
+	return bind(p, name, doc, "duration", toDuration(unit), time.Duration.String, checks)
+}
+
+func toDuration(unit time.Duration) func(any) (time.Duration, error) {
+	return func(v any) (time.Duration, error) {
 		switch v := v.(type) {
 		case int64:
-			return time.Duration(v) * unit, nil
+			return inUnits(v, unit)
 		case string:
 			if n, err := strconv.ParseInt(v, 10, 64); err == nil {
-				return time.Duration(n) * unit, nil
+				return inUnits(n, unit)
 			}
 			if d, err := time.ParseDuration(v); err == nil {
 				return d, nil
 			}
 		}
 		return 0, fmt.Errorf("a number of %v or a time such as \"30s\" is expected, not %v", unit, v)
-	}, time.Duration.String, checks)
+	}
+}
+
+func inUnits(n int64, unit time.Duration) (time.Duration, error) {
+	d := time.Duration(n) * unit
+	if d/unit != time.Duration(n) {
+		return 0, fmt.Errorf("%d is too long a time", n)
+	}
+	return d, nil
 }
 
 // ListParam binds a list; each setting of the parameter adds one entry.
@@ -123,8 +142,12 @@ func ListParam(p *[]string, name, doc string, checks ...Check[string]) Param {
 }
 
 func bind[T any](p *T, name, doc, typ string, conv func(any) (T, error), text func(T) string, checks []Check[T]) Param {
+	return bindTo(func() T { return *p }, func(v T) { *p = v }, name, doc, typ, conv, text, checks)
+}
+
+func bindTo[T any](get func() T, set func(T), name, doc, typ string, conv func(any) (T, error), text func(T) string, checks []Check[T]) Param {
 	return Param{
-		Name: name, Doc: doc, Type: typ, Default: text(*p),
+		Name: name, Doc: doc, Type: typ, Default: text(get()),
 		Set: func(v any) error {
 			x, err := conv(v)
 			if err != nil {
@@ -135,10 +158,10 @@ func bind[T any](p *T, name, doc, typ string, conv func(any) (T, error), text fu
 					return err
 				}
 			}
-			*p = x
+			set(x)
 			return nil
 		},
-		Get: func() string { return text(*p) },
+		Get: func() string { return text(get()) },
 	}
 }
 

@@ -37,6 +37,13 @@ type Engine interface {
 	Forward(r *Request, t *Target) error
 	// Resolve finds where a URI leads; it may wait (RFC 3263).
 	Resolve(r *Request, uri *sipmsg.URI, prefer *Socket) (Flow, error)
+	// ResolveAll appends to buf every way to a URI in the order in which they
+	// are to be tried (RFC 3263 §4.3), at least one unless there is an error;
+	// it may wait.
+	ResolveAll(r *Request, uri *sipmsg.URI, prefer *Socket, buf []Flow) ([]Flow, error)
+	// Unreachable notes that one of several ways led to nobody who would
+	// serve, so that others are tried first for a while.
+	Unreachable(way Flow)
 }
 
 // Target is one place that a request may go to: a member of the destination
@@ -50,9 +57,15 @@ type Target struct {
 	Path []byte
 	// Flow, if valid, is the only way to go, whatever the URIs say.
 	Flow Flow
-	// Q is the preference in thousandths, 1000 if none was given.
+	// Datagram says that the destination registered over UDP: it gets requests
+	// so, however long they are.
+	Datagram bool
+	// Q is the preference in thousandths, DefaultQ if none was given.
 	Q int
 }
+
+// DefaultQ is the preference of a destination that was given none.
+const DefaultQ = 1000
 
 // Identity is who a request was proven to come from.
 type Identity struct {
@@ -134,6 +147,13 @@ type Request struct {
 	// URI stays nil. Targets are the further ones.
 	Main    Target
 	Targets []Target
+	// Later is the destinations whose turn has not come yet, the most
+	// preferred first (t_load_contacts, or serial forking by itself).
+	Later []Target
+	// Recurse says whether a redirection of this request is followed instead
+	// of sent on (RFC 3261 §16.7 step 4): 1 yes, -1 no, 0 as tm's parameter has
+	// it.
+	Recurse int8
 	// RecordRoute, if set, appends the Record-Route lines for a branch that
 	// leaves over out; RRParams is what the script adds to them.
 	RecordRoute func(dst []byte, r *Request, out *Socket) []byte
@@ -197,10 +217,10 @@ func (r *Request) EngineState() *engineState { return &r.engine }
 
 // Reset makes r ready for another request; its memory is kept.
 func (r *Request) Reset() {
-	msg, targets, rr, reply, arena, attrs := r.Msg, r.Targets[:0], r.RRParams[:0], r.ReplyHeaders[:0], r.arena[:0], r.Attrs
+	msg, targets, later, rr, reply, arena, attrs := r.Msg, r.Targets[:0], r.Later[:0], r.RRParams[:0], r.ReplyHeaders[:0], r.arena[:0], r.Attrs
 	attrs.Reset()
 	small, text, hops := r.engine.Small, r.text[:0], r.top[:0]
-	*r = Request{Msg: msg, Targets: targets, RRParams: rr, ReplyHeaders: reply, arena: arena, Attrs: attrs, text: text, top: hops}
+	*r = Request{Msg: msg, Main: Target{Q: DefaultQ}, Targets: targets, Later: later, RRParams: rr, ReplyHeaders: reply, arena: arena, Attrs: attrs, text: text, top: hops}
 	r.engine.Small = small
 }
 
@@ -351,8 +371,9 @@ func (r *Request) Wait(what string, f func(ctx context.Context) error) error {
 // AddTarget adds a destination. Its slices must live as long as r; see Keep.
 func (r *Request) AddTarget(t Target) { r.Targets = append(r.Targets, t) }
 
-// ClearTargets forgets every destination but the Request-URI.
+// ClearTargets forgets every destination but the Request-URI, and not those
+// whose turn comes later.
 func (r *Request) ClearTargets() {
 	r.Targets = r.Targets[:0]
-	r.Main = Target{}
+	r.Main = Target{Q: DefaultQ}
 }

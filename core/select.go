@@ -2,6 +2,9 @@ package core
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
 	"sipr/core/sipmsg"
@@ -9,18 +12,27 @@ import (
 
 // Select is a compiled select: a value of the message or of the router that a
 // name such as "@ruri.host" stands for. Its result has no value where the
-// message has none.
+// message has none. Reading one does not allocate.
 type Select func(r *Request) Value
 
 // CompileSelect compiles "@from.uri.host", "@msg.header[\"X\"]" and the like.
+// Between names "_" and "-" are the same.
 func CompileSelect(text string) (Select, error) {
-	parts, err := splitSelect(text)
+	names, err := splitSelect(text)
 	if err != nil {
 		return nil, err
 	}
-	sel, rest := selectRoot(parts)
-	if sel == nil || len(rest) > 0 {
-		return nil, fmt.Errorf("%q is not a select: there is no %q", text, strings.Join(parts, "."))
+	p := &selectPath{text: text, names: names}
+	build, err := pick(p, selectRoots)
+	if err != nil {
+		return nil, err
+	}
+	sel, err := build(p)
+	if err != nil {
+		return nil, err
+	}
+	if p.at < len(p.names) {
+		return nil, p.unknown(nil)
 	}
 	return sel, nil
 }
@@ -31,320 +43,254 @@ func splitSelect(text string) ([]string, error) {
 	if !ok || s == "" {
 		return nil, fmt.Errorf("%q is not a select", text)
 	}
-	var parts []string
+	var names []string
 	for s != "" {
 		if s[0] == '[' {
-			end := strings.IndexByte(s, ']')
-			if end < 0 {
-				return nil, fmt.Errorf("%q: ] is missing", text)
+			name, rest, err := cutBracket(s)
+			if err != nil {
+				return nil, fmt.Errorf("%q: %w", text, err)
 			}
-			parts = append(parts, strings.Trim(s[1:end], `"'`))
-			s = strings.TrimPrefix(s[end+1:], ".")
+			names = append(names, name)
+			s = strings.TrimPrefix(rest, ".")
 			continue
 		}
 		end := strings.IndexAny(s, ".[")
 		if end < 0 {
 			end = len(s)
 		}
-		parts = append(parts, s[:end])
+		names = append(names, s[:end])
 		s = strings.TrimPrefix(s[end:], ".")
 	}
-	return parts, nil
+	return names, nil
 }
 
-func selectRoot(p []string) (Select, []string) {
-	head, rest := p[0], p[1:]
-	switch head {
-	case "method":
-		return func(r *Request) Value { return RawValue(r.MethodName()) }, rest
-	case "ruri", "request_uri", "r":
-		return uriSelect(func(r *Request) (*sipmsg.URI, error) { return r.Msg.RURI() }, rest)
-	case "dst_uri":
-		return func(r *Request) Value { return RawValue(r.Main.NextHop) }, rest
-	case "from", "f":
-		return addrSelect((*sipmsg.Message).From, (*sipmsg.Message).FromURI, sipmsg.HFrom, rest)
-	case "to", "t":
-		return addrSelect((*sipmsg.Message).To, (*sipmsg.Message).ToURI, sipmsg.HTo, rest)
-	case "contact", "m":
-		return contactSelect(rest)
-	case "via", "v":
-		return viaSelect(rest)
-	case "cseq":
-		return cseqSelect(rest)
-	case "call_id", "callid", "i":
-		return func(r *Request) Value { return RawValue(r.Message().CallID()) }, rest
-	case "max_forwards":
-		return func(r *Request) Value { return headerValue(r.Msg, sipmsg.HMaxForwards) }, rest
-	case "msg":
-		return msgSelect(rest)
-	case "src":
-		return addrPortSelect(func(r *Request) (addrPort, Proto) { return addrPort{r.Flow.Remote}, r.Flow.Proto() }, rest)
-	case "dst":
-		return addrPortSelect(func(r *Request) (addrPort, Proto) { return addrPort{r.Flow.Socket.Addr}, r.Flow.Proto() }, rest)
-	case "auth":
-		return authSelect(rest)
-	case "status":
-		return func(r *Request) Value {
-			if r.Reply == nil {
-				return Value{}
-			}
-			return IntValue(int64(r.Reply.Status))
-		}, rest
-	case "reason":
-		return func(r *Request) Value {
-			if r.Reply == nil {
-				return Value{}
-			}
-			return RawValue(r.Reply.Reason())
-		}, rest
+// cutBracket cuts ["name"], ['name'] or [name] off s.
+func cutBracket(s string) (name, rest string, err error) {
+	if len(s) > 1 && (s[1] == '"' || s[1] == '\'') {
+		end := strings.Index(s[2:], s[1:2]+"]")
+		if end < 0 {
+			return "", "", fmt.Errorf("%c] is missing", s[1])
+		}
+		return s[2 : 2+end], s[2+end+2:], nil
 	}
-	return nil, p
+	end := strings.IndexByte(s, ']')
+	if end < 0 {
+		return "", "", fmt.Errorf("] is missing")
+	}
+	return s[1:end], s[end+1:], nil
 }
 
-func uriSelect(get func(*Request) (*sipmsg.URI, error), p []string) (Select, []string) {
-	field := func(f func(*Request, *sipmsg.URI) Value) Select {
-		return func(r *Request) Value {
-			u, err := get(r)
-			if err != nil {
-				return Value{}
-			}
-			return f(r, u)
-		}
-	}
-	text := func(f func(*sipmsg.URI) []byte) Select {
-		return field(func(_ *Request, u *sipmsg.URI) Value { return RawValue(f(u)) })
-	}
-	if len(p) == 0 {
-		return text(func(u *sipmsg.URI) []byte { return u.Raw }), nil
-	}
-	rest := p[1:]
-	switch p[0] {
-	case "user":
-		return text(func(u *sipmsg.URI) []byte { return u.User }), rest
-	case "password", "pwd":
-		return text(func(u *sipmsg.URI) []byte { return u.Password }), rest
-	case "host":
-		return text(func(u *sipmsg.URI) []byte { return u.Host }), rest
-	case "port":
-		return field(func(_ *Request, u *sipmsg.URI) Value {
-			if u.Port == 0 {
-				return Value{}
-			}
-			return IntValue(int64(u.Port))
-		}), rest
-	case "hostport":
-		return field(func(r *Request, u *sipmsg.URI) Value {
-			port := u.Port
-			if port == 0 {
-				port = 5060
-				if u.Scheme == sipmsg.SIPS {
-					port = 5061
-				}
-			}
-			return RawValue(r.Keep([]byte(fmt.Sprintf("%s:%d", u.Host, port))))
-		}), rest
-	case "type", "scheme":
-		return text(func(u *sipmsg.URI) []byte {
-			return u.Raw[:strings.IndexByte(string(u.Raw), ':')]
-		}), rest
-	case "transport":
-		return text(func(u *sipmsg.URI) []byte { v, _ := u.Param("transport"); return v }), rest
-	case "params":
-		if len(rest) == 0 {
-			return text(func(u *sipmsg.URI) []byte { return u.Params }), nil
-		}
-		name := rest[0]
-		return text(func(u *sipmsg.URI) []byte { v, _ := u.Param(name); return v }), rest[1:]
-	}
-	return nil, p
+// selectPath is the names of a select and how far it is compiled.
+type selectPath struct {
+	text  string
+	names []string
+	at    int
 }
 
-func addrSelect(get func(*sipmsg.Message) (*sipmsg.NameAddr, error), uri func(*sipmsg.Message) (*sipmsg.URI, error), id sipmsg.HeaderID, p []string) (Select, []string) {
-	if len(p) == 0 {
-		return func(r *Request) Value { return headerValue(r.Message(), id) }, nil
+// end tells whether there are no more names.
+func (p *selectPath) end() bool { return p.at == len(p.names) }
+
+// next returns the next name and moves behind it; "" at the end.
+func (p *selectPath) next() string {
+	if p.end() {
+		return ""
 	}
-	field := func(f func(*sipmsg.NameAddr) []byte) Select {
-		return func(r *Request) Value {
-			n, err := get(r.Message())
-			if err != nil {
-				return Value{}
-			}
-			return RawValue(f(n))
-		}
-	}
-	rest := p[1:]
-	switch p[0] {
-	case "uri":
-		return uriSelect(func(r *Request) (*sipmsg.URI, error) { return uri(r.Message()) }, rest)
-	case "name":
-		return field(func(n *sipmsg.NameAddr) []byte { return n.Display }), rest
-	case "tag":
-		return field(func(n *sipmsg.NameAddr) []byte { v, _ := n.Param("tag"); return v }), rest
-	case "params":
-		if len(rest) == 0 {
-			return field(func(n *sipmsg.NameAddr) []byte { return n.Params }), nil
-		}
-		name := rest[0]
-		return field(func(n *sipmsg.NameAddr) []byte { v, _ := n.Param(name); return v }), rest[1:]
-	}
-	return nil, p
+	p.at++
+	return p.names[p.at-1]
 }
 
-func contactSelect(p []string) (Select, []string) {
-	first := func(r *Request) (sipmsg.NameAddr, bool) {
-		v, _ := sipmsg.NextValue(r.Message().Get(sipmsg.HContact))
-		n, err := sipmsg.ParseNameAddr(v)
-		return n, err == nil
+// is moves behind the next name if it is one of names.
+func (p *selectPath) is(names ...string) bool {
+	if p.end() || !slices.Contains(names, plainName(p.names[p.at])) {
+		return false
 	}
-	if len(p) == 0 {
-		return func(r *Request) Value { return headerValue(r.Message(), sipmsg.HContact) }, nil
-	}
-	rest := p[1:]
-	switch p[0] {
-	case "uri":
-		return uriSelect(func(r *Request) (*sipmsg.URI, error) {
-			n, ok := first(r)
-			if !ok {
-				return nil, sipmsg.ErrNameAddr
-			}
-			u, err := n.URI()
-			return &u, err
-		}, rest)
-	case "name":
-		return func(r *Request) Value { n, _ := first(r); return RawValue(n.Display) }, rest
-	case "params":
-		if len(rest) > 0 {
-			name := rest[0]
-			return func(r *Request) Value {
-				n, _ := first(r)
-				v, _ := n.Param(name)
-				return RawValue(v)
-			}, rest[1:]
-		}
-	case "q", "expires", "methods":
-		name := p[0]
-		return func(r *Request) Value {
-			n, _ := first(r)
-			v, _ := n.Param(name)
-			return RawValue(v)
-		}, rest
-	}
-	return nil, p
+	p.at++
+	return true
 }
 
-func viaSelect(p []string) (Select, []string) {
-	if len(p) == 0 {
-		return func(r *Request) Value { return headerValue(r.Message(), sipmsg.HVia) }, nil
+// index moves behind the next name if it is a number: 1 is the first, -1 the
+// last. It returns def otherwise.
+func (p *selectPath) index(def int) (int, error) {
+	if p.end() {
+		return def, nil
 	}
-	var f func(*sipmsg.Via) Value
-	switch p[0] {
-	case "host":
-		f = func(v *sipmsg.Via) Value { return RawValue(v.Host) }
-	case "port":
-		f = func(v *sipmsg.Via) Value { return IntValue(int64(v.Port)) }
-	case "branch":
-		f = func(v *sipmsg.Via) Value { return RawValue(v.Branch) }
-	case "transport":
-		f = func(v *sipmsg.Via) Value { return RawValue(v.Transport) }
-	case "received":
-		f = func(v *sipmsg.Via) Value { return RawValue(v.Received) }
-	default:
-		return nil, p
+	n, err := strconv.Atoi(p.names[p.at])
+	if err != nil {
+		return def, nil
 	}
-	return func(r *Request) Value {
-		v, err := r.Message().Via()
+	if n == 0 {
+		return 0, fmt.Errorf("%q: values are counted from 1, or from -1 down", p.text)
+	}
+	p.at++
+	return n, nil
+}
+
+// unknown is the error for the name that comes next.
+func (p *selectPath) unknown(known []string) error {
+	done := strings.Join(p.names[:p.at], ".")
+	if p.end() {
+		if len(known) > 0 {
+			return fmt.Errorf("%q is not a select: %s has no value by itself; %s.%s and others have", p.text, done, done, slices.Min(known))
+		}
+		return fmt.Errorf("%q is not a select: a name is missing after %s", p.text, done)
+	}
+	name := p.names[p.at]
+	full := name
+	if done != "" {
+		full = done + "." + name
+	}
+	advice := ""
+	if near := nearestName(plainName(name), known); near != "" {
+		advice = " (did you mean " + near + "?)"
+	}
+	return fmt.Errorf("%q is not a select: there is no %q%s", p.text, full, advice)
+}
+
+// pick moves behind the next name and returns what it stands for.
+func pick[T any](p *selectPath, members map[string]T) (T, error) {
+	var none T
+	if !p.end() {
+		if m, ok := members[plainName(p.names[p.at])]; ok {
+			p.at++
+			return m, nil
+		}
+	}
+	return none, p.unknown(slices.Collect(maps.Keys(members)))
+}
+
+// plainName is a name as the tables have it.
+func plainName(name string) string { return strings.ReplaceAll(name, "-", "_") }
+
+// nearestName returns the known name that is most like name, or "".
+func nearestName(name string, known []string) string {
+	best, least := "", len(name)/2+1
+	slices.Sort(known)
+	for _, k := range known {
+		if d := editDistance(strings.ToLower(name), k); d < least {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			d := diagonal
+			if a[i] != b[j] {
+				d = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], d
+		}
+	}
+	return row[len(b)]
+}
+
+// buildSelect compiles what follows a name.
+type buildSelect func(p *selectPath) (Select, error)
+
+// leaf is a name that nothing follows.
+func leaf(f Select) buildSelect { return func(*selectPath) (Select, error) { return f, nil } }
+
+// selectRoots are the names that a select may begin with.
+var selectRoots = map[string]buildSelect{
+	"method":      leaf(func(r *Request) Value { return RawValue(r.MethodName()) }),
+	"ruri":        requestURI,
+	"request_uri": requestURI,
+	"r":           requestURI,
+	"dst_uri":     dstURI,
+	"next_hop":    nextHop,
+	"from":        fromSelect, "f": fromSelect,
+	"to": toSelect, "t": toSelect,
+	"contact": nameAddrHeader(sipmsg.HContact), "m": nameAddrHeader(sipmsg.HContact),
+	"refer_to": nameAddrHeader(sipmsg.HReferTo),
+	"rpid":     nameAddrHeader(sipmsg.HRemotePartyID), "remote_party_id": nameAddrHeader(sipmsg.HRemotePartyID),
+	"rr": nameAddrHeader(sipmsg.HRecordRoute), "record_route": nameAddrHeader(sipmsg.HRecordRoute),
+	"route": nameAddrHeader(sipmsg.HRoute),
+	"via":   viaSelect, "v": viaSelect,
+	"cseq":    cseqSelect,
+	"call_id": callID, "callid": callID, "i": callID,
+	"event":          oneHeader(sipmsg.HEvent),
+	"expires":        oneHeader(sipmsg.HExpires),
+	"max_forwards":   leaf(func(r *Request) Value { return headerValue(r.Msg, sipmsg.HMaxForwards) }),
+	"content_type":   oneHeader(sipmsg.HContentType),
+	"content_length": oneHeader(sipmsg.HContentLength),
+	"subject":        oneHeader(sipmsg.HSubject),
+	"user_agent":     oneHeader(sipmsg.HUserAgent),
+	"date":           oneHeader(sipmsg.HDate),
+	"organization":   namedHeader("Organization"),
+	"priority":       namedHeader("Priority"),
+	"identity":       namedHeader("Identity"),
+	"msg":            msgSelect, "message": msgSelect,
+	"hf_value": headerValues,
+	"src":      addrSelect(func(r *Request) selectAddr { return selectAddr{r.Flow.Remote, r.Flow.Proto()} }),
+	"dst":      addrSelect(localAddr), "received": addrSelect(localAddr),
+	"auth":    authSelect,
+	"version": leaf(func(r *Request) Value { return RawValue(r.Message().Version()) }),
+	"status":  leaf(replyStatus), "code": leaf(replyStatus),
+	"reason":  leaf(replyReason),
+	"sys":     sysSelect,
+	"cfg_get": configSelect,
+}
+
+func replyStatus(r *Request) Value {
+	if r.Reply == nil {
+		return Value{}
+	}
+	return IntValue(int64(r.Reply.Status))
+}
+
+func replyReason(r *Request) Value {
+	if r.Reply == nil {
+		return Value{}
+	}
+	return RawValue(r.Reply.Reason())
+}
+
+var cseqMembers = map[string]Select{
+	"num": func(r *Request) Value {
+		n, _, err := r.Message().CSeq()
 		if err != nil {
 			return Value{}
 		}
-		return f(v)
-	}, p[1:]
+		return IntValue(int64(n))
+	},
+	"method": func(r *Request) Value { _, m, _ := r.Message().CSeq(); return RawValue(m) },
 }
 
-func cseqSelect(p []string) (Select, []string) {
-	if len(p) == 0 {
+func cseqSelect(p *selectPath) (Select, error) {
+	if p.end() {
 		return func(r *Request) Value { return headerValue(r.Message(), sipmsg.HCSeq) }, nil
 	}
-	switch p[0] {
-	case "num":
-		return func(r *Request) Value {
-			n, _, err := r.Message().CSeq()
-			if err != nil {
-				return Value{}
-			}
-			return IntValue(int64(n))
-		}, p[1:]
-	case "method":
-		return func(r *Request) Value { _, m, _ := r.Message().CSeq(); return RawValue(m) }, p[1:]
-	}
-	return nil, p
+	return pick(p, cseqMembers)
 }
 
-func msgSelect(p []string) (Select, []string) {
-	if len(p) == 0 {
-		return func(r *Request) Value { return RawValue(r.Message().Bytes()) }, nil
-	}
-	switch p[0] {
-	case "body":
-		return func(r *Request) Value { return RawValue(r.Message().Body()) }, p[1:]
-	case "len":
-		return func(r *Request) Value { return IntValue(int64(r.Message().Size())) }, p[1:]
-	case "header":
-		if len(p) < 2 {
-			return nil, p
-		}
-		return headerSelect(p[1]), p[2:]
-	}
-	return headerSelect(p[0]), p[1:]
+func callID(*selectPath) (Select, error) {
+	return func(r *Request) Value { return RawValue(r.Message().CallID()) }, nil
 }
 
-func headerSelect(name string) Select {
-	if id := sipmsg.LookupHeader(name); id != sipmsg.HOther {
-		return func(r *Request) Value { return headerValue(r.Message(), id) }
-	}
-	if alt := strings.ReplaceAll(name, "_", "-"); alt != name {
-		if id := sipmsg.LookupHeader(alt); id != sipmsg.HOther {
-			return func(r *Request) Value { return headerValue(r.Message(), id) }
-		}
-	}
-	return func(r *Request) Value {
-		m := r.Message()
-		i := m.Find(name, 0)
-		if i < 0 {
-			return Value{}
-		}
-		return RawValue(m.Value(i))
-	}
+var authMembers = map[string]func(*Identity) string{
+	"user":  func(i *Identity) string { return i.User },
+	"realm": func(i *Identity) string { return i.Realm },
+	"uid":   func(i *Identity) string { return i.UID },
+	"did":   func(i *Identity) string { return i.DID },
 }
 
-func headerValue(m *sipmsg.Message, id sipmsg.HeaderID) Value {
-	i := m.First(id)
-	if i < 0 {
-		return Value{}
-	}
-	return RawValue(m.Value(i))
-}
-
-func authSelect(p []string) (Select, []string) {
-	if len(p) == 0 {
-		return nil, p
-	}
-	var f func(*Identity) string
-	switch p[0] {
-	case "user":
-		f = func(i *Identity) string { return i.User }
-	case "realm":
-		f = func(i *Identity) string { return i.Realm }
-	case "uid":
-		f = func(i *Identity) string { return i.UID }
-	case "did":
-		f = func(i *Identity) string { return i.DID }
-	default:
-		return nil, p
+func authSelect(p *selectPath) (Select, error) {
+	f, err := pick(p, authMembers)
+	if err != nil {
+		return nil, err
 	}
 	return func(r *Request) Value {
 		if !r.Auth.Known {
 			return Value{}
 		}
 		return TextValue(f(&r.Auth))
-	}, p[1:]
+	}, nil
 }

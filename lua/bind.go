@@ -118,9 +118,25 @@ func (st *state) getter(c *constant) glua.LGFunction {
 		if st.req == nil {
 			st.raise("the message cannot be read while the script is loaded: there is none")
 		}
+		if c.ref != nil && c.ref.All {
+			L.Push(st.table(c.ref))
+			return 1
+		}
 		L.Push(st.value(c.get(st.req)))
 		return 1
 	}
+}
+
+// table makes a table of the values of an attribute, the oldest first.
+func (st *state) table(ref *core.AttrRef) *glua.LTable {
+	var buf [16]core.Value
+	values := st.req.Attrs.Values(buf[:0], ref)
+	st.charge(len(values))
+	t := st.L.CreateTable(len(values), 0)
+	for _, v := range values {
+		t.Append(st.value(v))
+	}
+	return t
 }
 
 func (st *state) setter(c *constant) glua.LGFunction {

@@ -98,7 +98,7 @@ func (w *rewriter) useSelect(text string, line int) {
 	root, _, _ := strings.Cut(strings.TrimPrefix(text, "@"), ".")
 	root, _, _ = strings.Cut(root, "[")
 	switch root {
-	case "ruri", "request_uri", "r", "dst_uri", "auth", "max_forwards":
+	case "ruri", "request_uri", "r", "dst_uri", "next_hop", "auth", "max_forwards":
 	default:
 		if text[0] != '$' {
 			return

@@ -392,9 +392,8 @@ func (w *rewriter) constant(text string, line int) *constant {
 			w.fail(line, "%s", err.Error())
 		}
 		c.ref = &ref
-		c.set = func(r *core.Request, v core.Value) error {
-			r.Attrs.Set(&ref, v)
-			return nil
+		if ref.Index == 0 && !ref.All {
+			c.set = func(r *core.Request, v core.Value) error { return r.Attrs.Set(&ref, v) }
 		}
 	} else {
 		sel, err := core.CompileSelect(text)

@@ -2,6 +2,7 @@ package lua
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/yuin/gopher-lua/ast"
@@ -13,7 +14,8 @@ import (
 var selectRoots = map[string]bool{
 	"ruri": true, "from": true, "to": true, "contact": true, "via": true, "cseq": true, "msg": true,
 	"src": true, "dst": true, "auth": true, "method": true, "call_id": true, "status": true,
-	"reason": true, "dst_uri": true, "max_forwards": true,
+	"reason": true, "dst_uri": true, "max_forwards": true, "request_uri": true, "next_hop": true,
+	"refer_to": true, "rpid": true, "rr": true, "route": true, "sys": true, "hf_value": true, "cfg_get": true,
 }
 
 // libraryNames are the globals that every script has.
@@ -147,11 +149,11 @@ func (w *rewriter) selectText(e *ast.AttrGetExpr) (string, bool) {
 		if !ok {
 			break
 		}
-		k, ok := a.Key.(*ast.StringExpr)
+		k, ok := selectKey(a.Key)
 		if !ok {
 			return "", false
 		}
-		keys = append([]string{k.Value}, keys...)
+		keys = append([]string{k}, keys...)
 		obj = a.Object
 	}
 	root, ok := obj.(*ast.IdentExpr)
@@ -162,7 +164,7 @@ func (w *rewriter) selectText(e *ast.AttrGetExpr) (string, bool) {
 		return "", false
 	}
 	if root.Value == "attr" {
-		return "$" + strings.Join(keys, "."), true
+		return attrText(keys), true
 	}
 	if !selectRoots[root.Value] {
 		return "", false
@@ -170,13 +172,51 @@ func (w *rewriter) selectText(e *ast.AttrGetExpr) (string, bool) {
 	var b strings.Builder
 	b.WriteString("@" + root.Value)
 	for _, k := range keys {
-		fmt.Fprintf(&b, "[%q]", k)
+		if isNumber(k) {
+			fmt.Fprintf(&b, "[%s]", k)
+		} else {
+			fmt.Fprintf(&b, "[%q]", k)
+		}
 	}
 	text := b.String()
 	if !strings.ContainsAny(strings.Join(keys, ""), ".[]\"- ") {
 		text = "@" + root.Value + "." + strings.Join(keys, ".")
 	}
 	return text, true
+}
+
+// selectKey returns a key that is written out: a text or a whole number.
+func selectKey(e ast.Expr) (string, bool) {
+	switch e := e.(type) {
+	case *ast.StringExpr:
+		return e.Value, true
+	case *ast.NumberExpr:
+		return e.Value, isNumber(e.Value)
+	case *ast.UnaryMinusOpExpr:
+		if n, ok := e.Expr.(*ast.NumberExpr); ok && isNumber(n.Value) {
+			return "-" + n.Value, true
+		}
+	}
+	return "", false
+}
+
+func isNumber(s string) bool {
+	_, err := strconv.Atoi(s)
+	return err == nil
+}
+
+// attrText returns the text form of attr.fd.gw, attr.fd.gw[1] and
+// attr.all.fd.gw.
+func attrText(keys []string) string {
+	tail := ""
+	if n := len(keys) - 1; n > 0 {
+		if keys[0] == "all" {
+			keys, tail = keys[1:], "[]"
+		} else if isNumber(keys[n]) {
+			keys, tail = keys[:n], "["+keys[n]+"]"
+		}
+	}
+	return "$" + strings.Join(keys, ".") + tail
 }
 
 func (w *rewriter) attrGet(e *ast.AttrGetExpr) ast.Expr {
@@ -368,7 +408,7 @@ func (w *rewriter) literal(x *core.Export, arg core.Arg, i int, s *ast.StringExp
 	switch arg.Kind {
 	case core.ArgText, core.ArgInt:
 		if dynamic {
-			w.constant(s.Value, s.Line())
+			w.oneValue(s.Value, s.Line())
 			return w.fixed(hiddenArg+s.Value, s.Line())
 		}
 		if arg.Kind == core.ArgInt {
@@ -424,6 +464,13 @@ func (w *rewriter) selectArg(arg core.Arg, e ast.Expr) ast.Expr {
 	if text == "" {
 		return w.expr(e)
 	}
-	w.constant(text, e.Line())
+	w.oneValue(text, e.Line())
 	return w.fixed(hiddenArg+text, e.Line())
+}
+
+// oneValue compiles a select or attribute that is an argument.
+func (w *rewriter) oneValue(text string, line int) {
+	if c := w.constant(text, line); c.ref != nil && c.ref.All {
+		w.fail(line, "%s stands for several values, and one is expected here", text)
+	}
 }

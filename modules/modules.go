@@ -5,6 +5,7 @@ import (
 	"sipr/core"
 	"sipr/core/database"
 	"sipr/modules/acc"
+	"sipr/modules/attrs"
 	"sipr/modules/auth"
 	"sipr/modules/domain"
 	"sipr/modules/gateway"
@@ -18,7 +19,7 @@ import (
 // All returns a constructor for each module. It is the only list of them.
 func All() []func() core.Module {
 	return []func() core.Module{
-		tm.New, rr.New, domain.New, users.New, auth.New, permissions.New,
+		tm.New, rr.New, domain.New, users.New, attrs.New, auth.New, permissions.New,
 		registrar.New, gateway.New, acc.New,
 	}
 }
@@ -26,7 +27,7 @@ func All() []func() core.Module {
 // Migrations returns the schemas of the modules that have tables.
 func Migrations() []database.Migrations {
 	return []database.Migrations{
-		domain.Migrations(), users.Migrations(), auth.Migrations(), permissions.Migrations(),
+		domain.Migrations(), users.Migrations(), attrs.Migrations(), auth.Migrations(), permissions.Migrations(),
 		registrar.Migrations(), gateway.Migrations(), acc.Migrations(),
 	}
 }

@@ -46,6 +46,8 @@ var confined = map[string]string{
 	"github.com/emiago/sipgo":        "core core/sipmsg modules/uac",
 	"github.com/spf13/cobra":         "cmd/*",
 	"github.com/dchest/siphash":      "core/engine modules/*",
+	"github.com/coder/websocket":     "core/transport",
+	"github.com/miekg/dns":           "core/resolve",
 	"golang.org/x/sys":               "core/transport core/control cmd/*",
 }
 
@@ -64,14 +66,15 @@ var owned = []struct {
 	}},
 	{"net", "Dial DialTimeout DialTCP DialUDP DialUnix DialIP Dialer Listen ListenConfig ListenPacket ListenTCP ListenUDP ListenUnix " +
 		"LookupHost LookupAddr LookupIP LookupSRV LookupNetIP Resolver DefaultResolver", map[string]string{
-		"core/transport":              "it owns the sockets",
-		"core/control":                "the unix socket of management and its client",
-		"core/engine DefaultResolver": "it gives the resolver the machine's DNS",
-		"cmd/*":                       "a command line runs on the real network",
+		"core/transport": "it owns the sockets",
+		"core/control":   "the doors of management and its client",
+		"core/resolve":   "it asks DNS servers",
+		"cmd/*":          "a command line runs on the real network",
 	}},
 	{"math/rand", "", nil},
 	{"math/rand/v2", "", map[string]string{
 		"modules/tm":      "branches and tags, from the runtime's own random numbers",
+		"core/resolve":    "the order of servers by their SRV weights",
 		"modules/gateway": "the order of gateways of one weight; seeded with the router's secret",
 	}},
 	{"os/exec", "", map[string]string{

@@ -13,7 +13,7 @@ import (
 
 // aliasCommand is sipr alias: further addresses of users.
 func aliasCommand(o *options) *cobra.Command {
-	return o.group("alias", "add, list and remove further addresses of users",
+	return o.telling(o.group("alias", "add, list and remove further addresses of users",
 		&cobra.Command{
 			Use: "add ALIAS@DOMAIN USER@DOMAIN", Short: "give a user a further address", Args: args(2, 2),
 			RunE: func(c *cobra.Command, args []string) error {
@@ -32,7 +32,7 @@ func aliasCommand(o *options) *cobra.Command {
 				return o.withDB(c, func(ctx context.Context, db *database.DB) error { return o.aliasRemove(ctx, c, db, args[0]) })
 			},
 		},
-	)
+	))
 }
 
 // aliasInfo is an alias as it is printed.
@@ -78,7 +78,10 @@ func (o *options) aliasAdd(ctx context.Context, c *cobra.Command, db *database.D
 		return err
 	}
 	a.Address = u.Address
-	return o.print(c, a, func(w io.Writer) { fmt.Fprintf(w, "alias %s of %s added\n", a.Alias, a.Address) })
+	if err := o.print(c, a, func(w io.Writer) { fmt.Fprintf(w, "alias %s of %s added\n", a.Alias, a.Address) }); err != nil {
+		return err
+	}
+	return o.tell(c, remoteCall{"users.flush"})
 }
 
 func (o *options) aliasList(ctx context.Context, c *cobra.Command, db *database.DB, args []string) error {
@@ -126,5 +129,8 @@ func (o *options) aliasRemove(ctx context.Context, c *cobra.Command, db *databas
 	if _, err := db.ExecContext(ctx, "DELETE FROM uri WHERE id = ?", row.ID); err != nil {
 		return fmt.Errorf("table uri: %w", err)
 	}
-	return o.print(c, map[string]string{"removed": alias}, func(w io.Writer) { fmt.Fprintf(w, "alias %s removed\n", alias) })
+	if err := o.print(c, map[string]string{"removed": alias}, func(w io.Writer) { fmt.Fprintf(w, "alias %s removed\n", alias) }); err != nil {
+		return err
+	}
+	return o.tell(c, remoteCall{"users.flush"})
 }

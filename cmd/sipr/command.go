@@ -19,6 +19,7 @@ const (
 	exitUsage    = 2
 	exitConnect  = 3
 	exitSettings = 4
+	exitTimeout  = 5 // a router that takes too long to answer
 )
 
 // exitError is an error with the code that the binary exits with.

@@ -24,7 +24,7 @@ type cli struct {
 
 func schema() []database.Migrations {
 	var ms []database.Migrations
-	for _, m := range []string{"domain", "users", "auth", "registrar"} {
+	for _, m := range []string{"domain", "users", "attrs", "auth", "registrar"} {
 		ms = append(ms, database.Migrations{Module: m, FS: os.DirFS(filepath.Join("..", "..", "modules", m))})
 	}
 	return ms

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,9 +17,6 @@ import (
 	"sipr/core"
 	"sipr/core/control"
 )
-
-// exitTimeout is the code for a router that takes too long to answer.
-const exitTimeout = 5
 
 // completionTimeout bounds how long a press of the tab key may hang.
 const completionTimeout = time.Second
@@ -51,7 +49,7 @@ func ctlCommand(o *options) *cobra.Command {
 		Use:   "ctl [flags] [COMMAND [ARG...]]",
 		Short: "call a management command of a running router",
 		Long: `Calls a management command of a running router and prints its answer. Without
-COMMAND it lists the commands; "sipr ctl system.methodHelp COMMAND" tells about one.
+COMMAND it lists the commands and what they do.
 
 An ARG that is a decimal number is passed as a number, any other as text; s:1 is
 the text "1". Flags go before COMMAND, since an ARG may begin with a dash.
@@ -59,7 +57,8 @@ the text "1". Flags go before COMMAND, since an ARG may begin with a dash.
 Exit codes: 0 done, 1 refused by the command, 2 wrong usage, 3 cannot connect,
 5 no answer in time.`,
 		Example: `  sipr ctl domain.dump
-  sipr ctl -o json system.listMethods`,
+  sipr ctl -o table registrar.dump
+  sipr ctl -s /run/sipr/sipr.sock cfg.set tm fr_timer 5000`,
 		Args:              cobra.ArbitraryArgs,
 		RunE:              x.run,
 		ValidArgsFunction: x.complete,
@@ -68,8 +67,9 @@ Exit codes: 0 done, 1 refused by the command, 2 wrong usage, 3 cannot connect,
 	}
 	c.Flags().SetInterspersed(false)
 	c.Flags().StringVarP(&x.socket, "socket", "s", "", "control socket of the router, instead of the one in the settings")
-	c.Flags().StringVarP(&x.output, "output", "o", "text", "text or json")
+	c.Flags().StringVarP(&x.output, "output", "o", "text", "text, json or table")
 	c.Flags().DurationVar(&x.timeout, "timeout", 10*time.Second, "how long to wait for the answer")
+	c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{"text", "json", "table"}, cobra.ShellCompDirectiveNoFileComp))
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError("%s: %w", c.CommandPath(), err)
 	})
@@ -77,31 +77,96 @@ Exit codes: 0 done, 1 refused by the command, 2 wrong usage, 3 cannot connect,
 }
 
 func (x *ctlOptions) run(c *cobra.Command, args []string) error {
-	if x.output != "text" && x.output != "json" {
-		return usageError("-o %s: text or json is expected", x.output)
+	if x.output != "text" && x.output != "json" && x.output != "table" {
+		return usageError("-o %s: text, json or table is expected", x.output)
 	}
 	if x.timeout <= 0 {
 		return usageError("--timeout %s: must be longer than 0", x.timeout)
 	}
-	if len(args) == 0 {
-		args = []string{"system.listMethods"}
-	}
 	ctx, cancel := context.WithTimeout(c.Context(), x.timeout)
 	defer cancel()
+	if len(args) == 0 {
+		return x.list(ctx, c.OutOrStdout())
+	}
 	result, err := x.call(ctx, args[0], ctlParams(args[1:]))
 	if err != nil {
 		return x.explain(err)
 	}
-	text := control.FormatText(result)
-	if x.output == "json" {
-		var b bytes.Buffer
-		if err := json.Indent(&b, result, "", "  "); err != nil {
-			return fmt.Errorf("%s: answer: %w", args[0], err)
-		}
-		text = b.String() + "\n"
+	text, err := x.format(result)
+	if err != nil {
+		return fmt.Errorf("%s: answer: %w", args[0], err)
 	}
 	_, err = fmt.Fprint(c.OutOrStdout(), text)
 	return err
+}
+
+func (x *ctlOptions) format(result json.RawMessage) (string, error) {
+	switch x.output {
+	case "table":
+		return formatTable(result)
+	case "json":
+		var b bytes.Buffer
+		if err := json.Indent(&b, result, "", "  "); err != nil {
+			return "", err
+		}
+		return b.String() + "\n", nil
+	}
+	return control.FormatText(result), nil
+}
+
+// commandInfo is a command as sipr ctl without one lists it.
+type commandInfo struct {
+	Usage string `json:"usage"` // name and parameters
+	Doc   string `json:"doc"`
+}
+
+// list prints all commands with what they do.
+func (x *ctlOptions) list(ctx context.Context, w io.Writer) error {
+	list, err := x.commands(ctx)
+	if err != nil {
+		return x.explain(err)
+	}
+	if x.output == "json" {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false)
+		return e.Encode(list)
+	}
+	for _, i := range list {
+		fmt.Fprintf(w, "%s\n    %s\n", i.Usage, i.Doc)
+	}
+	return nil
+}
+
+// commands asks the router for its commands and their help.
+func (x *ctlOptions) commands(ctx context.Context) ([]commandInfo, error) {
+	client, err := control.Dial(ctx, x.path())
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	result, err := client.Call(ctx, "system.listMethods", nil)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	if err := json.Unmarshal(result, &names); err != nil {
+		return nil, fmt.Errorf("system.listMethods: answer: %w", err)
+	}
+	list := []commandInfo{}
+	for _, name := range names {
+		result, err := client.Call(ctx, "system.methodHelp", []any{name})
+		if err != nil {
+			return nil, err
+		}
+		var help string
+		if err := json.Unmarshal(result, &help); err != nil {
+			return nil, fmt.Errorf("system.methodHelp %s: answer: %w", name, err)
+		}
+		usage, doc, _ := strings.Cut(help, "\n")
+		list = append(list, commandInfo{usage, doc})
+	}
+	return list, nil
 }
 
 func (x *ctlOptions) path() string {
@@ -134,8 +199,8 @@ func (x *ctlOptions) explain(err error) error {
 	return &exitError{exitConnect, fmt.Errorf("%s: %w", x.path(), err)}
 }
 
-// complete offers the names of the commands of the running router; none if
-// there is no router.
+// complete offers the commands of the running router, with what they do; none
+// if there is no router.
 func (x *ctlOptions) complete(c *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -146,14 +211,14 @@ func (x *ctlOptions) complete(c *cobra.Command, args []string, prefix string) ([
 	}
 	ctx, cancel := context.WithTimeout(parent, completionTimeout)
 	defer cancel()
-	var names, found []string
-	result, err := x.call(ctx, "system.listMethods", nil)
-	if err != nil || json.Unmarshal(result, &names) != nil {
+	list, err := x.commands(ctx)
+	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	for _, name := range names {
-		if strings.HasPrefix(name, prefix) {
-			found = append(found, name)
+	var found []cobra.Completion
+	for _, i := range list {
+		if name, _, _ := strings.Cut(i.Usage, " "); strings.HasPrefix(name, prefix) {
+			found = append(found, cobra.CompletionWithDesc(name, i.Doc))
 		}
 	}
 	return found, cobra.ShellCompDirectiveNoFileComp

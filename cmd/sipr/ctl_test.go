@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -62,7 +64,7 @@ func TestCtl(t *testing.T) {
 		code int
 		want string // output or error
 	}{
-		{"", 0, names},
+		{"", 0, "system.listMethods\n    Lists the names of all commands.\nsystem.methodHelp <command>\n    Tells the parameters of a command and what it does.\ntest.dump\n    Does it.\ntest.echo\n    Does it.\ntest.fault\n    Does it.\n"},
 		{"system.listMethods", 0, names},
 		{"system.methodHelp test.dump", 0, "test.dump\nDoes it.\n"},
 		{"test.echo", 0, ""},
@@ -73,7 +75,9 @@ func TestCtl(t *testing.T) {
 		{"-o json test.dump", 0, "{\n  \"domain\": [\n    \"a.example\",\n    \"b.example\"\n  ],\n  \"contact\": \"<sip:a>\"\n}\n"},
 		{"test.fault", exitFault, "error: 404 - No such domain"},
 		{"nosuch.x", exitFault, "error: 500 - command nosuch.x not found"},
-		{"-o table test.dump", exitUsage, "-o table: text or json is expected"},
+		{"-o table test.dump", 0, "domain   a.example, b.example\ncontact  <sip:a>\n"},
+		{"-o table test.echo a b", 0, "a\nb\n"},
+		{"-o xml test.dump", exitUsage, "-o xml: text, json or table is expected"},
 		{"--timeout 0s test.dump", exitUsage, "--timeout 0s: must be longer than 0"},
 		{"--nosuch", exitUsage, "sipr ctl: unknown flag: --nosuch"},
 		{"-s " + socket + ".none test.dump", exitConnect, "cannot connect to " + socket + ".none: "},
@@ -94,7 +98,7 @@ func TestCtl(t *testing.T) {
 	}
 
 	got, err := runCtl("__complete", "ctl", "-s", socket, "test.d")
-	if err != nil || !strings.HasPrefix(got, "test.dump\n:4\n") {
+	if err != nil || !strings.HasPrefix(got, "test.dump\tDoes it.\n:4\n") {
 		t.Errorf("completion: %q, %v", got, err)
 	}
 	if got, _ = runCtl("__complete", "ctl", "-s", socket+".none", "test.d"); !strings.HasPrefix(got, ":4\n") {
@@ -111,6 +115,69 @@ func TestCtlParam(t *testing.T) {
 	} {
 		if diff := cmp.Diff(want, ctlParam(arg)); diff != "" {
 			t.Errorf("%q: %s", arg, diff)
+		}
+	}
+}
+
+func TestFormatTable(t *testing.T) {
+	for _, tt := range []struct{ result, want string }{
+		{`[{"id":1,"remote":"a"},{"id":22,"idle":3}]`, "ID  REMOTE  IDLE\n1   a       \n22          3\n"},
+		{`{"domains":[{"did":"d","names":[{"domain":"x","flags":1}]}]}`, "DID  NAMES\nd    domain=x flags=1\n"},
+		{`{"a":1,"b":{"c":null,"d":true}}`, "a  1\nb  c= d=true\n"},
+		{`"text"`, "text\n"},
+		{`"a\u001b[2Jb"`, "a?[2Jb\n"},
+		{`[]`, ""},
+		{`{}`, ""},
+		{`[1,"x"]`, "1\nx\n"},
+	} {
+		if got, err := formatTable([]byte(tt.result)); err != nil || got != tt.want {
+			t.Errorf("%s: %q, %v; want %q", tt.result, got, err, tt.want)
+		}
+	}
+}
+
+// TestExitCodes has one case for each code that the documentation promises, through the
+// whole command line.
+func TestExitCodes(t *testing.T) {
+	dir := t.TempDir()
+	bad := filepath.Join(dir, "bad.lua")
+	if err := os.WriteFile(bad, []byte("listen \"udp:127.0.54.1:5060\"\nloadmodule \"nosuch\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "s")
+	u, err := control.ListenUnix(socket, 0, control.NewTable(), nil, clock.NewReal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close(context.Background())
+	mute, err := net.Listen("unix", filepath.Join(dir, "m"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	for _, tt := range []struct {
+		code int
+		args []string
+	}{
+		{0, []string{"ctl", "-s", socket, "system.listMethods"}},
+		{0, []string{"completion", "bash"}},
+		{0, []string{"completion", "zsh"}},
+		{0, []string{"completion", "fish"}},
+		{exitFault, []string{"ctl", "-s", socket, "no.such"}},
+		{exitUsage, []string{"ctl", "--nosuch"}},
+		{exitUsage, []string{"nosuch"}},
+		{exitUsage, nil},
+		{exitConnect, []string{"ctl", "-s", socket + "x", "core.uptime"}},
+		{exitSettings, []string{"check", "-f", bad}},
+		{exitSettings, []string{"check", "-f", bad + "x"}},
+		{exitTimeout, []string{"ctl", "-s", mute.Addr().String(), "--timeout", "10ms", "core.uptime"}},
+	} {
+		root := rootCommand()
+		root.SetOut(io.Discard)
+		root.SetErr(io.Discard)
+		root.SetArgs(append([]string{}, tt.args...))
+		if err := root.ExecuteContext(t.Context()); exitCode(err) != tt.code {
+			t.Errorf("sipr %v: exit code %d, want %d: %v", tt.args, exitCode(err), tt.code, err)
 		}
 	}
 }

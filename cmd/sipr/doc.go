@@ -65,7 +65,7 @@ func docNames(list []core.Spec) []string {
 			names = append(names, p.Name)
 		}
 		for _, x := range s.Commands {
-			names = append(names, s.Name+"."+x.Name)
+			names = append(names, x.FullName(s.Name))
 		}
 	}
 	slices.Sort(names)
@@ -102,7 +102,7 @@ func printDoc(w io.Writer, list []core.Spec, name string) error {
 			}
 		}
 		for _, x := range s.Commands {
-			if is(x.Name) {
+			if is(x.Name) || name == x.FullName(s.Name) {
 				found = true
 				printCommand(w, s.Name, x)
 			}
@@ -143,6 +143,9 @@ func printParam(w io.Writer, module string, p core.Param) {
 	if p.Default != "" {
 		fmt.Fprintf(w, ", default %s", p.Default)
 	}
+	if p.Live {
+		fmt.Fprint(w, ", cfg.set changes it")
+	}
 	fmt.Fprintf(w, "\n    %s\n", p.Doc)
 }
 
@@ -154,7 +157,7 @@ func printExport(w io.Writer, module string, e core.Export) {
 }
 
 func printCommand(w io.Writer, module string, x core.Command) {
-	fmt.Fprintf(w, "sipr ctl %s\n    %s\n", strings.TrimSpace(module+"."+x.Name+" "+x.Args), x.Doc)
+	fmt.Fprintf(w, "sipr ctl %s\n    %s\n", strings.TrimSpace(x.FullName(module)+" "+x.Args), x.Doc)
 }
 
 // signature is how an export is called: name(a, [b]).

@@ -100,7 +100,11 @@ func markdownModule(b *strings.Builder, s core.Spec) {
 			if p.Default != "" {
 				def = "`" + strings.ReplaceAll(p.Default, "|", `\|`) + "`"
 			}
-			fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", p.Name, p.Type, def, cell(p.Doc))
+			live := ""
+			if p.Live {
+				live = "; `cfg.set` changes it while the router runs"
+			}
+			fmt.Fprintf(b, "| `%s` | %s | %s | %s%s |\n", p.Name, p.Type, def, cell(p.Doc), live)
 		}
 	}
 	if len(s.Exports) > 0 {
@@ -112,7 +116,7 @@ func markdownModule(b *strings.Builder, s core.Spec) {
 	if len(s.Commands) > 0 {
 		b.WriteString("\n## Commands\n\n| command | meaning |\n|---|---|\n")
 		for _, x := range s.Commands {
-			usage := strings.TrimSpace(s.Name + "." + x.Name + " " + x.Args)
+			usage := strings.TrimSpace(x.FullName(s.Name) + " " + x.Args)
 			fmt.Fprintf(b, "| `%s` | %s |\n", strings.ReplaceAll(usage, "|", `\|`), cell(x.Doc))
 		}
 	}

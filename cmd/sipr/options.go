@@ -16,6 +16,7 @@ type options struct {
 	file   string // of the settings
 	db     string // URL of the database, instead of the one in the settings
 	output string // text or json
+	quiet  bool   // a running router is not told of changes
 	// schema is what the database has to have.
 	schema []database.Migrations
 }

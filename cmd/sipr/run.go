@@ -95,9 +95,13 @@ func (x *runOptions) run(c *cobra.Command) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	set := level.Level()
 	e, err := x.shared.newEngine(log, level)
 	if err != nil {
 		return err
+	}
+	if c.Flags().Changed("log-level") { // it goes before the settings
+		level.Set(set)
 	}
 	ctx, cancel := context.WithCancel(c.Context())
 	defer cancel()
@@ -177,7 +181,6 @@ sipr serves on %s. In another terminal:
     %[2]s domain add example.com                    # a domain of yours
     %[2]s user add alice@example.com                # asks for a password
     %[2]s user add bob@example.com
-    %[2]s ctl domain.reload
 
 Register two phones as alice@example.com and bob@example.com with this router as
 their outbound proxy, and call sip:bob@example.com. %[2]s ctl registrar.dump shows

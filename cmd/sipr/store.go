@@ -30,10 +30,10 @@ const live = "(flags & 1) = 1 AND (flags & 130) = 0"
 // usable is the condition for rows that are used or disabled.
 const usable = "(flags & 1) = 1 AND (flags & 128) = 0"
 
-// didOf returns the did of a domain name.
+// didOf returns the did of a domain name, also of a disabled one.
 func didOf(ctx context.Context, q sqlx.QueryerContext, name string) (string, error) {
 	var did string
-	err := sqlx.GetContext(ctx, q, &did, "SELECT did FROM domain WHERE LOWER(domain) = ? AND "+live, name)
+	err := sqlx.GetContext(ctx, q, &did, "SELECT did FROM domain WHERE LOWER(domain) = ? AND "+usable, name)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", fmt.Errorf("domain %s does not exist: run sipr domain add %s", name, name)
 	}
@@ -44,11 +44,12 @@ func didOf(ctx context.Context, q sqlx.QueryerContext, name string) (string, err
 }
 
 // nameOf returns the canonical name of a did: the one with the flag CANON, or
-// else the first. It is the did itself if that has no name any more.
+// else the first, and a disabled one only if there is no other. It is the did
+// itself if that has no name any more.
 func nameOf(ctx context.Context, q sqlx.QueryerContext, did string) (string, error) {
 	var name string
-	err := sqlx.GetContext(ctx, q, &name, "SELECT domain FROM domain WHERE did = ? AND "+live+
-		" ORDER BY (flags & 4) DESC, id LIMIT 1", did)
+	err := sqlx.GetContext(ctx, q, &name, "SELECT domain FROM domain WHERE did = ? AND "+usable+
+		" ORDER BY (flags & 2), (flags & 4) DESC, id LIMIT 1", did)
 	if errors.Is(err, sql.ErrNoRows) {
 		return did, nil
 	}

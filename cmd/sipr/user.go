@@ -15,7 +15,7 @@ import (
 
 // userCommand is sipr user: who may register and call.
 func userCommand(o *options) *cobra.Command {
-	return o.group("user", "add, show, change and remove users",
+	return o.telling(o.group("user", "add, show, change and remove users",
 		userAddCommand(o),
 		userImportCommand(o),
 		&cobra.Command{
@@ -43,19 +43,14 @@ func userCommand(o *options) *cobra.Command {
 		userSetCommand(o),
 		&cobra.Command{
 			Use: "remove USER@DOMAIN", Short: "remove a user with aliases, credentials and bindings", Args: args(1, 1),
-			Long: "Removes a user with aliases, credentials and bindings from the database. A\n" +
-				"running router has them in memory, too: it forgets credentials and aliases\n" +
-				"within a minute, but keeps delivering calls to a phone until its binding\n" +
-				"expires. To end that at once, run after this command\n\n" +
-				"  sipr ctl auth.flush USER\n" +
-				"  sipr ctl users.flush\n" +
-				"  sipr ctl registrar.rm USER@DOMAIN\n\n" +
-				"in this order, so that the phone cannot register in between.",
+			Long: "Removes a user with aliases, credentials, attributes and bindings from the\n" +
+				"database. A running router is told to forget them, too.",
 			RunE: func(c *cobra.Command, args []string) error {
 				return o.withDB(c, func(ctx context.Context, db *database.DB) error { return o.userRemove(ctx, c, db, args[0]) })
 			},
 		},
-	)
+		userAttrCommand(o),
+	))
 }
 
 // userInfo is a user as it is printed; hashes are not.
@@ -174,7 +169,11 @@ func (o *options) userAdd(ctx context.Context, c *cobra.Command, db *database.DB
 	if err != nil {
 		return err
 	}
-	return o.print(c, u, func(w io.Writer) { fmt.Fprintf(w, "user %s added, realm %s\n", addr, n.realm) })
+	err = o.print(c, u, func(w io.Writer) { fmt.Fprintf(w, "user %s added, realm %s\n", addr, n.realm) })
+	if err != nil {
+		return err
+	}
+	return o.tell(c, remoteCall{"auth.flush", n.user}, remoteCall{"users.flush"})
 }
 
 func insertUser(ctx context.Context, tx *sqlx.Tx, n newUser, did string) error {
@@ -245,8 +244,8 @@ func userSetCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use: "set USER@DOMAIN", Short: "change a user's password, or enable or disable the user", Args: args(1, 1),
 		Long: "Changes a user's password, or enables or disables the user. A running router\n" +
-			"notices within a minute. It keeps the bindings that a disabled user has; for\n" +
-			"how to end them see sipr user remove --help.",
+			"is told. It keeps the bindings that a disabled user has; to end them, run\n\n" +
+			"  sipr ctl registrar.rm USER@DOMAIN",
 		RunE: func(c *cobra.Command, args []string) error {
 			if enable && disable {
 				return usageError("--enable and --disable exclude each other")
@@ -285,7 +284,10 @@ func userSetCommand(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return o.print(c, u, func(w io.Writer) { fmt.Fprintf(w, "user %s changed, %s\n", u.Address, u.state()) })
+				if err := o.print(c, u, func(w io.Writer) { fmt.Fprintf(w, "user %s changed, %s\n", u.Address, u.state()) }); err != nil {
+					return err
+				}
+				return o.tell(c, remoteCall{"auth.flush", row.Username}, remoteCall{"users.flush"})
 			})
 		},
 	}
@@ -352,13 +354,19 @@ func (o *options) userRemove(ctx context.Context, c *cobra.Command, db *database
 	if err != nil {
 		return err
 	}
+	tables := []string{"uri", "credentials"}
+	if attrs, err := db.HasTable(ctx, "user_attrs"); err != nil {
+		return err
+	} else if attrs {
+		tables = append(tables, "user_attrs")
+	}
 	err = db.Tx(ctx, func(tx *sqlx.Tx) error {
 		if location {
 			if err := removeBindings(ctx, tx, row.UID); err != nil {
 				return err
 			}
 		}
-		for _, table := range []string{"uri", "credentials"} {
+		for _, table := range tables {
 			if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE uid = ?", row.UID); err != nil {
 				return fmt.Errorf("table %s: %w", table, err)
 			}
@@ -368,7 +376,12 @@ func (o *options) userRemove(ctx context.Context, c *cobra.Command, db *database
 	if err != nil {
 		return err
 	}
-	return o.print(c, map[string]string{"removed": addr}, func(w io.Writer) { fmt.Fprintf(w, "user %s removed\n", addr) })
+	if err := o.print(c, map[string]string{"removed": addr}, func(w io.Writer) { fmt.Fprintf(w, "user %s removed\n", addr) }); err != nil {
+		return err
+	}
+	// In this order the phone cannot register in between.
+	return o.tell(c, remoteCall{"auth.flush", row.Username}, remoteCall{"users.flush"}, remoteCall{"attrs.flush", row.UID},
+		remoteCall{"registrar.rm", strings.TrimPrefix(addr, "sip:")})
 }
 
 func removeBindings(ctx context.Context, tx *sqlx.Tx, uid string) error {

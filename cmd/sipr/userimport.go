@@ -55,7 +55,10 @@ func (o *options) userImport(ctx context.Context, c *cobra.Command, db *database
 	if err != nil {
 		return err
 	}
-	return o.print(c, map[string]int{"added": n}, func(w io.Writer) { fmt.Fprintf(w, "%d users added\n", n) })
+	if err := o.print(c, map[string]int{"added": n}, func(w io.Writer) { fmt.Fprintf(w, "%d users added\n", n) }); err != nil {
+		return err
+	}
+	return o.tell(c, remoteCall{"auth.flush"}, remoteCall{"users.flush"})
 }
 
 func importLine(ctx context.Context, tx *sqlx.Tx, text string) error {

@@ -22,10 +22,10 @@ import (
 
 // Bounds of the FIFO.
 const (
-	replyTries  = 4
+	replyTries  = 4 // after the first one
 	replyPause  = 80 * time.Millisecond
-	maxReplies  = 64               // that are being written at once
-	staleAfter  = 10 * time.Second // what a writer left unfinished is dropped
+	maxReplies  = 64              // that are being written at once
+	staleAfter  = 2 * time.Second // what a writer left unfinished is dropped
 	defaultRoot = "/tmp"
 )
 
@@ -198,13 +198,7 @@ func (f *FIFO) handle(lines []string, tooLong bool) {
 	req, err := parseFIFO(lines)
 	var call *core.Call
 	if err == nil {
-		if _, ok := f.table.lookup(req.method); tooLong {
-			err = &core.Fault{Code: 400, Reason: "Request too long"}
-		} else if !ok {
-			err = &core.Fault{Code: 500, Reason: fmt.Sprintf("Command '%s' not found", req.method)}
-		} else {
-			call, err = f.run(req.method, req.params)
-		}
+		call, err = f.call(req, tooLong)
 	} else if fault := (*core.Fault)(nil); !errors.As(err, &fault) {
 		f.log.Warn("control FIFO skips what is no request", "path", f.path, "error", err)
 		return
@@ -216,6 +210,21 @@ func (f *FIFO) handle(lines []string, tooLong bool) {
 		return
 	}
 	f.deliver(req.reply, fifoReply(call, err))
+}
+
+func (f *FIFO) call(req fifoRequest, tooLong bool) (*core.Call, error) {
+	if tooLong {
+		return nil, &core.Fault{Code: 400, Reason: "Request too long"}
+	}
+	c, ok := f.table.lookup(req.method)
+	if !ok {
+		return nil, &core.Fault{Code: 500, Reason: fmt.Sprintf("Command '%s' not found", req.method)}
+	}
+	params, err := bindFIFO(c, req.lines)
+	if err != nil {
+		return nil, err
+	}
+	return f.run(req.method, params)
 }
 
 // deliver writes a reply to the FIFO of that name, without waiting for it.
@@ -242,7 +251,7 @@ func (f *FIFO) deliver(name string, text []byte) {
 // openReply opens the FIFO for a reply. Its reader may not have opened it yet:
 // clients do that after they have sent the request.
 func (f *FIFO) openReply(path string) (*os.File, error) {
-	for try := 1; ; try++ {
+	for try := 0; ; try++ {
 		file, _, err := openFIFO(path, unix.O_WRONLY)
 		if err == nil || try == replyTries || !errors.Is(err, unix.ENXIO) {
 			return file, err

@@ -79,8 +79,8 @@ func (s *fifoScanner) grow() {
 //	<empty line>
 type fifoRequest struct {
 	method string
-	reply  string // name of the FIFO for the reply, empty for none
-	params []any
+	reply  string   // name of the FIFO for the reply, empty for none
+	lines  []string // of the parameters
 }
 
 // parseFIFO reads a request. When the error is a *core.Fault, the request's
@@ -102,14 +102,31 @@ func parseFIFO(lines []string) (req fifoRequest, err error) {
 	if req.method == "" {
 		return req, &core.Fault{Code: 400, Reason: "Command name missing"}
 	}
-	for i, line := range lines[1:] {
+	req.lines = lines[1:]
+	return req, nil
+}
+
+// bindFIFO reads the lines of a command's parameters. As in SER, line 1 is that
+// of the command.
+func bindFIFO(c core.Command, lines []string) ([]any, error) {
+	var params []any
+	for i, line := range lines {
+		where := fmt.Sprintf("Line %d", i+2)
+		if structAt(c, i) {
+			s, err := parseStruct(line, where)
+			if err != nil {
+				return nil, &core.Fault{Code: 400, Reason: err.Error()}
+			}
+			params = append(params, s)
+			continue
+		}
 		text, ok := unescapeFIFO(line)
 		if !ok {
-			return req, &core.Fault{Code: 400, Reason: fmt.Sprintf("Invalid parameter value on line %d", i+1)}
+			return nil, &core.Fault{Code: 400, Reason: "Invalid parameter value on " + strings.ToLower(where)}
 		}
-		req.params = append(req.params, text)
+		params = append(params, text)
 	}
-	return req, nil
+	return params, nil
 }
 
 // unescapeFIFO decodes a parameter. In requests SER takes \c for a colon and \o

@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -20,6 +21,12 @@ const (
 
 // maxBatch bounds the calls of one batch, since each is answered.
 const maxBatch = 1024
+
+// looksJSON tells whether a line may be a JSON-RPC document, or none at all.
+func looksJSON(line []byte) bool {
+	line = bytes.TrimSpace(line)
+	return len(line) == 0 || line[0] == '{' || line[0] == '['
+}
 
 // rpcError is the error member of a response.
 type rpcError struct {
@@ -103,9 +110,13 @@ func (d *door) answerCall(raw []byte) []byte {
 }
 
 func (d *door) call(req rpcRequest) (json.RawMessage, *rpcError) {
-	if _, ok := d.table.lookup(req.method); !ok {
+	c, ok := d.table.lookup(req.method)
+	if !ok {
 		f := notFound(req.method)
 		return nil, &rpcError{Code: codeNotFound, Message: f.Reason, Data: &rpcErrorData{f.Code}}
+	}
+	if err := bindParams(c, req.params); err != nil {
+		return nil, &rpcError{Code: codeInvalidParams, Message: "invalid params: " + err.Error()}
 	}
 	call, err := d.run(req.method, req.params)
 	if err == nil {
@@ -168,7 +179,6 @@ func parseParams(raw json.RawMessage) ([]any, error) {
 		return nil, nil
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
 	switch raw[0] {
 	case '[':
 	case '{':
@@ -183,24 +193,69 @@ func parseParams(raw json.RawMessage) ([]any, error) {
 	default:
 		return nil, fmt.Errorf("not an array")
 	}
-	var params []any
-	if err := dec.Decode(&params); err != nil {
+	var raws []json.RawMessage
+	if err := dec.Decode(&raws); err != nil {
 		return nil, err
 	}
-	for i, v := range params {
-		switch v := v.(type) {
-		case string, bool:
-		case json.Number:
-			n, err := parseNumber(string(v))
-			if err != nil {
-				return nil, fmt.Errorf("parameter %d: %s is out of range", i+1, v)
-			}
-			params[i] = n
-		default:
-			return nil, fmt.Errorf("parameter %d is neither text, number nor boolean", i+1)
+	params := make([]any, len(raws))
+	for i, raw := range raws {
+		var err error
+		if raw[0] == '{' {
+			params[i], err = parseObject(raw)
+		} else {
+			params[i], err = parseScalar(raw)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("parameter %d%w", i+1, err)
 		}
 	}
 	return params, nil
+}
+
+// parseObject reads a parameter that is a struct. Its members keep their order.
+func parseObject(raw []byte) (*core.Struct, error) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if _, err := dec.Token(); err != nil {
+		return nil, fmt.Errorf(": %w", err)
+	}
+	s := new(core.Struct)
+	for dec.More() {
+		name, err := dec.Token()
+		var value json.RawMessage
+		if err == nil {
+			err = dec.Decode(&value)
+		}
+		if err != nil {
+			return nil, fmt.Errorf(": %w", err)
+		}
+		v, err := parseScalar(value)
+		if err != nil {
+			return nil, fmt.Errorf(", member %v%w", name, err)
+		}
+		s.Add(fmt.Sprint(name), v)
+	}
+	return s, nil
+}
+
+// parseScalar reads a value. Its error continues the name of what it is.
+func parseScalar(raw []byte) (any, error) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		return nil, fmt.Errorf(": %w", err)
+	}
+	switch v := v.(type) {
+	case string, bool:
+		return v, nil
+	case json.Number:
+		n, err := parseNumber(string(v))
+		if err != nil {
+			return nil, fmt.Errorf(": %s is out of range", v)
+		}
+		return n, nil
+	}
+	return nil, errors.New(" is neither text, number nor boolean")
 }
 
 // parseNumber returns an int64 for what is written as an integer, a float64

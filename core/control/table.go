@@ -1,7 +1,8 @@
 // Package control is sipr's management: one table of commands, and the doors
-// through which operators and programs call them. The doors are a unix socket
-// that speaks JSON-RPC 2.0 (Unix, with Client as its other end) and a FIFO that
-// speaks SER's protocol (FIFO).
+// through which operators and programs call them: a unix socket (Unix) and a
+// TCP socket (TCP) that speak JSON-RPC 2.0 as well as BINRPC, the protocol of
+// kamcmd; a FIFO that speaks SER's protocol (FIFO); and JSON-RPC over HTTP
+// (HTTP). Client is the other end of the unix socket.
 //
 // Every door is bounded in peers, in bytes and in time, so that a peer that
 // hangs holds up neither the router nor another peer.
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 
 	"sipr/core"
@@ -43,11 +45,11 @@ func NewTable() *Table {
 	return t
 }
 
-// Add enters a command as "module.name". A name that is taken is an error, and
-// so is a command without a name or without a function.
+// Add enters a command under its full name. A name that is taken is an error,
+// and so is a command without a name or without a function.
 func (t *Table) Add(module string, c core.Command) error {
-	name := module + "." + c.Name
-	if module == "" || c.Name == "" {
+	name := c.FullName(module)
+	if prefix, rest, _ := strings.Cut(name, "."); prefix == "" || rest == "" {
 		return fmt.Errorf("command %q has no full name", name)
 	}
 	if c.Run == nil {

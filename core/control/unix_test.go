@@ -330,6 +330,46 @@ func TestUnixCloseFinishesCalls(t *testing.T) {
 	}
 }
 
+// Close gives a peer that does not read its answer a second.
+func TestUnixCloseDeafPeer(t *testing.T) {
+	clk := clock.NewFake()
+	u := openUnix(t, testTable(t), clk)
+	deaf := dialWire(t, u)
+	deaf.send(request("test.big", `[]`) + "\n")
+	closeSoon(t, &u.connSet, clk, u.Close)
+}
+
+// untilWriting returns when an answer is being written.
+func untilWriting(s *connSet) {
+	for found := false; !found; runtime.Gosched() {
+		s.mu.Lock()
+		for c := range s.conns {
+			found = found || c.state == connWriting
+		}
+		s.mu.Unlock()
+	}
+}
+
+// closeSoon closes a door that writes to a peer which does not read. That has
+// to be done a second later.
+func closeSoon(t *testing.T, s *connSet, clk *clock.Fake, shut func(context.Context) error) {
+	t.Helper()
+	untilWriting(s)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	closed := make(chan error)
+	go func() { closed <- shut(ctx) }()
+	for closing := false; !closing; runtime.Gosched() {
+		s.mu.Lock()
+		closing = s.closing
+		s.mu.Unlock()
+	}
+	clk.Advance(closeGrace)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestUnixCloseLosesPatience(t *testing.T) {
 	table := testTable(t)
 	started, _ := waiting(t, table, true)

@@ -352,6 +352,18 @@ func (h *Host) Resolve(_ *core.Request, u *sipmsg.URI, _ *core.Socket) (core.Flo
 	return core.Flow{Socket: h.socket, Remote: netip.AddrPortFrom(ip, port)}, nil
 }
 
+// ResolveAll implements core.Engine for IP addresses.
+func (h *Host) ResolveAll(r *core.Request, u *sipmsg.URI, prefer *core.Socket, buf []core.Flow) ([]core.Flow, error) {
+	f, err := h.Resolve(r, u, prefer)
+	if err != nil {
+		return buf, err
+	}
+	return append(buf, f), nil
+}
+
+// Unreachable implements core.Engine.
+func (h *Host) Unreachable(core.Flow) {}
+
 // Sockets implements core.Network.
 func (h *Host) Sockets() []*core.Socket { return []*core.Socket{h.socket} }
 

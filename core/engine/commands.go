@@ -2,16 +2,34 @@ package engine
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"os"
 	"runtime"
-	"sort"
+	"slices"
 	"strings"
 	"time"
 
 	"sipr/core"
 )
+
+// commands are the commands under the names that operators know from Kamailio.
+func (m *coreModule) commands() []core.Command {
+	list := []core.Command{
+		{Name: "version", Doc: "The version of the router.", Run: m.cmdVersion},
+		{Name: "uptime", Doc: "Since when the router runs, and for how many seconds.", Run: m.cmdUptime},
+		{Name: "ps", Doc: "What works in the process: its readers, helpers, timers and doors, each with a number and a description.", Run: m.cmdPs},
+		{Name: "psx", Doc: "core.ps with a struct for each.", Run: m.cmdPsx},
+		{Name: "info", Doc: "The process, its memory, script, modules and sockets.", Run: m.cmdInfo},
+		{Name: "echo", Doc: "Answers with its parameters.", Args: "[text …]", Run: m.cmdEcho},
+		{Name: "sockets_list", Doc: "The local sockets.", Run: m.cmdSockets},
+		{Name: "aliases_list", Doc: "Further names of this router.", Run: m.cmdAliases},
+		{Name: "tcp_info", Doc: "Counts stream connections, and shows their bounds.", Run: m.cmdTCPInfo},
+		{Name: "tcp_list", Doc: "Open stream connections, at most 1000.", Run: m.cmdTCPList},
+		{Name: "reload", Doc: "Reads the script, all data of modules and the certificates anew. Settings stay as they are.", Run: m.cmdReload},
+		{Name: "log_level", Doc: "Shows or sets the log level; Kamailio's numbers -1 to 3 are taken too.", Args: "[error|warn|info|debug]", Run: m.cmdLogLevel},
+		{Name: "kill", Doc: "Drains and stops the router, as SIGTERM does.", Run: m.cmdKill},
+	}
+	return slices.Concat(list, m.statsCommands(), m.cfgCommands(), m.tlsCommands(), m.dnsCommands())
+}
 
 func (m *coreModule) cmdVersion(_ context.Context, c *core.Call) error {
 	c.Add("sipr " + m.e.opts.Version)
@@ -27,23 +45,16 @@ func (m *coreModule) cmdUptime(_ context.Context, c *core.Call) error {
 	return nil
 }
 
-func (m *coreModule) cmdPs(_ context.Context, c *core.Call) error {
-	_, p := m.e.scripts.load()
-	s := c.Struct()
-	s.Add("pid", int64(os.Getpid()))
-	s.Add("goroutines", int64(runtime.NumGoroutine()))
-	s.Add("processors", int64(runtime.GOMAXPROCS(0)))
-	s.Add("script_states", int64(p.States()))
-	s.Add("requests_in_hand", m.e.running.Load())
-	return nil
-}
-
 func (m *coreModule) cmdInfo(_ context.Context, c *core.Call) error {
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	s := c.Struct()
 	s.Add("version", m.e.opts.Version)
 	s.Add("go", runtime.Version())
+	s.Add("pid", int64(os.Getpid()))
+	s.Add("goroutines", int64(runtime.NumGoroutine()))
+	s.Add("processors", int64(runtime.GOMAXPROCS(0)))
+	s.Add("requests_in_hand", m.e.running.Load())
 	present, p := m.e.scripts.load()
 	alive, old := m.e.scripts.levels()
 	s.Add("script", p.File)
@@ -69,55 +80,6 @@ func (m *coreModule) cmdEcho(_ context.Context, c *core.Call) error {
 	return nil
 }
 
-func (m *coreModule) cmdSockets(_ context.Context, c *core.Call) error {
-	for _, k := range m.e.Sockets() {
-		c.Struct().Add("proto", strings.ToLower(k.Proto.String())).Add("address", k.Addr.Addr().String()).
-			Add("port", int64(k.Addr.Port())).Add("advertised", string(k.SentBy))
-	}
-	return nil
-}
-
-func (m *coreModule) cmdTCPList(_ context.Context, c *core.Call) error {
-	if m.e.transport == nil {
-		return nil
-	}
-	for _, k := range m.e.transport.Conns(1000) {
-		c.Struct().Add("id", int64(k.ID)).Add("type", k.Proto.String()).Add("local", k.Local.String()).
-			Add("remote", k.Remote.String()).Add("write_queue", int64(k.Queued))
-	}
-	return nil
-}
-
-func (m *coreModule) cmdStats(_ context.Context, c *core.Call) error {
-	prefix := c.String(0)
-	e := m.e
-	values := map[string]int64{}
-	e.mu.Lock()
-	for n, v := range e.counters {
-		values[n] = v.Load()
-	}
-	e.mu.Unlock()
-	values["core.script_generations"], values["core.script_old_transactions"] = e.scripts.levels()
-	if t := e.transport; t != nil {
-		for n, v := range map[string]*core.Counter{"received": &t.Stats.Received, "sent": &t.Stats.Sent, "send_errors": &t.Stats.SendErrors,
-			"connections": &t.Stats.ConnsOpen, "connections_refused": &t.Stats.ConnsRefused, "queue_full": &t.Stats.QueueFull} {
-			values["transport."+n] = v.Load()
-		}
-	}
-	var names []string
-	for n := range values {
-		if strings.HasPrefix(n, prefix) {
-			names = append(names, n)
-		}
-	}
-	sort.Strings(names)
-	s := c.Struct()
-	for _, n := range names {
-		s.Add(n, values[n])
-	}
-	return nil
-}
-
 func (m *coreModule) cmdReload(ctx context.Context, _ *core.Call) error {
 	if err := m.e.Reload(ctx); err != nil {
 		return &core.Fault{Code: 500, Reason: err.Error()}
@@ -130,14 +92,14 @@ func (m *coreModule) cmdLogLevel(_ context.Context, c *core.Call) error {
 	if v == nil {
 		return &core.Fault{Code: 500, Reason: "the log level cannot be changed"}
 	}
-	if name := c.String(0); name != "" {
-		var level slog.Level
-		if err := level.UnmarshalText([]byte(name)); err != nil {
-			return &core.Fault{Code: 400, Reason: fmt.Sprintf("%q is no log level: debug, info, warn and error are", name)}
+	if len(c.Params) > 0 {
+		level, err := parseLevel(c.String(0))
+		if err != nil {
+			return &core.Fault{Code: 400, Reason: err.Error()}
 		}
 		v.Set(level)
 	}
-	c.Add(strings.ToLower(v.Level().String()))
+	c.Add(levelName(v.Level()))
 	return nil
 }
 

@@ -24,22 +24,12 @@ func (m *coreModule) Describe() core.Spec {
 	return core.Spec{
 		Name:    "core",
 		Summary: "The router itself: sockets, script, stateless replies and forwarding, header and URI operations.",
-		Also:    []string{"sl", "maxfwd", "textops", "textopsx", "siputils", "kex", "corex", "pv", "xlog", "sanity", "ctl", "jsonrpcs", "cfg_rpc"},
-		Params:  m.e.params.list(),
-		Exports: append(append(append(m.replyExports(), m.headerExports()...), m.uriExports()...), m.testExports()...),
-		Commands: []core.Command{
-			{Name: "version", Doc: "the version of the router", Run: m.cmdVersion},
-			{Name: "uptime", Doc: "since when the router runs", Run: m.cmdUptime},
-			{Name: "ps", Doc: "the process and its goroutines", Run: m.cmdPs},
-			{Name: "info", Doc: "memory, sockets and modules", Run: m.cmdInfo},
-			{Name: "echo", Doc: "answers with its parameters", Args: "[text …]", Run: m.cmdEcho},
-			{Name: "sockets_list", Doc: "the local sockets", Run: m.cmdSockets},
-			{Name: "tcp_list", Doc: "open stream connections, at most 1000", Run: m.cmdTCPList},
-			{Name: "stats", Doc: "statistics whose name begins with a text", Args: "[prefix]", Run: m.cmdStats},
-			{Name: "reload", Doc: "read the script and all data of modules anew", Run: m.cmdReload},
-			{Name: "log_level", Doc: "show or set the log level", Args: "[debug|info|warn|error]", Run: m.cmdLogLevel},
-			{Name: "kill", Doc: "drain and stop the router", Run: m.cmdKill},
-		},
+		Also:    []string{"sl", "maxfwd", "textops", "textopsx", "siputils", "kex", "corex", "pv", "xlog", "sanity", "ctl", "jsonrpcs", "cfg_rpc", "xhttp", "statistics", "tls", "websocket"},
+		Params: append(m.e.params.list(),
+			m.e.levelParam("log_level", "string", "what is logged: error, warn, info or debug, or one of Kamailio's numbers -1 to 3; --log-level goes before it", levelName),
+			m.e.levelParam("debug", "int", "log_level under Kamailio's name, as a number", levelNumber)),
+		Exports:  append(append(append(m.replyExports(), m.headerExports()...), m.uriExports()...), m.testExports()...),
+		Commands: m.commands(),
 	}
 }
 

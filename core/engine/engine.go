@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +27,7 @@ type Options struct {
 	Modules []func() core.Module
 	Clock   clock.Clock
 	Log     *slog.Logger
-	// Level, if set, is what core.log_level changes.
+	// Level, if set, is what the parameter and the command log_level change.
 	Level *slog.LevelVar
 	// Version is what core.version reports.
 	Version string
@@ -54,8 +53,7 @@ type Engine struct {
 	network   core.Network
 	resolver  *resolve.Resolver
 	control   *control.Table
-	unix      *control.Unix
-	fifo      *control.FIFO
+	doors     []door // in the order in which they were opened
 	tagKey    macKey
 	branchKey macKey
 	secret    [32]byte
@@ -67,6 +65,7 @@ type Engine struct {
 	running  atomic.Int64 // requests in hand
 
 	reload   sync.Mutex
+	cfg      sync.Mutex // held while a parameter changes
 	mu       sync.Mutex
 	shared   []sharedThing
 	counters map[string]*core.Counter
@@ -114,13 +113,15 @@ func New(settings *lua.Settings, opts Options) (*Engine, error) {
 	}
 	e.params.defaults()
 	e.stats.register(e)
-	e.resolver = resolve.New(opts.Clock, net.DefaultResolver)
 	if err := e.loadModules(); err != nil {
 		return nil, err
 	}
 	if err := e.setParams(); err != nil {
 		return nil, err
 	}
+	dns := e.params.dns.config()
+	dns.Clock, dns.Supports = opts.Clock, e.supports
+	e.resolver = resolve.New(dns)
 	if err := e.sortModules(); err != nil {
 		return nil, err
 	}
@@ -250,17 +251,11 @@ func (e *Engine) level(name string) int64 {
 // close undoes Start in the reverse order.
 func (e *Engine) close(ctx context.Context) error {
 	var errs []error
-	if e.unix != nil {
-		errs = append(errs, e.unix.Close(ctx))
-		e.unix = nil
-	}
-	if e.fifo != nil {
-		errs = append(errs, e.fifo.Close(ctx))
-		e.fifo = nil
-	}
+	errs = append(errs, e.closeDoors(ctx))
 	if e.transport != nil {
 		errs = append(errs, e.transport.Close(ctx))
 	}
+	e.resolver.Close()
 	for i := len(e.loaded) - 1; i >= 0; i-- {
 		l := e.loaded[i]
 		if l.cancel != nil {
@@ -296,6 +291,9 @@ func (e *Engine) Reload(ctx context.Context) error {
 		errs = append(errs, fmt.Errorf("the old script stays: %w", err))
 	} else {
 		e.scripts.replace(p)
+	}
+	if err := e.reloadTLS(); err != nil {
+		errs = append(errs, err)
 	}
 	for _, l := range e.loaded {
 		if r, ok := l.module.(core.Reloader); ok && l.done {

@@ -14,7 +14,7 @@ import (
 )
 
 // requests keeps Request objects with their memory.
-var requests = sync.Pool{New: func() any { return &core.Request{Msg: new(sipmsg.Message)} }}
+var requests = sync.Pool{New: func() any { return &core.Request{Msg: new(sipmsg.Message), Main: core.Target{Q: core.DefaultQ}} }}
 
 // Handle implements transport.Handler.
 func (e *Engine) Handle(w transport.Worker, msg []byte, from core.Flow, now clock.Time) {
@@ -58,14 +58,17 @@ func (e *Engine) request(r *core.Request) {
 			var tmp [48]byte
 			m.SetReceived(src.Addr().AppendTo(tmp[:0]), src.Port(), same)
 		}
+		if v.Alias {
+			e.alias(r.Flow, v.Port)
+		}
 	}
 	p := m.Check()
-	if p == nil && r.Flow.Proto().Reliable() && !m.Has(sipmsg.HContentLength) {
+	if p == nil && r.Flow.Proto().Framed() && !m.Has(sipmsg.HContentLength) {
 		p = &sipmsg.Problem{Code: 400, Reason: "Missing Content-Length"} // RFC 3261 §18.3
 	}
 	if p != nil {
 		e.stats.malformed.Add(1)
-		if m.Method != sipmsg.ACK {
+		if m.Method != sipmsg.ACK && m.Has(sipmsg.HVia) { // without Via nobody could match the response
 			r.AnswerStateless(&core.Answer{Code: p.Code, Reason: p.Reason})
 		}
 		return

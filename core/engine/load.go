@@ -136,20 +136,6 @@ func (e *Engine) configure() error {
 			}
 		}
 	}
-	return e.aliasCommands()
-}
-
-// aliasCommands makes the registrar's commands known under Kamailio's ul too.
-func (e *Engine) aliasCommands() error {
-	l := e.byName["registrar"]
-	if l == nil {
-		return nil
-	}
-	for _, c := range l.spec.Commands {
-		if err := e.control.Add("ul", c); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

@@ -11,7 +11,6 @@ import (
 	"os"
 	"strings"
 
-	"sipr/core/control"
 	"sipr/core/transport"
 )
 
@@ -68,25 +67,12 @@ func (e *Engine) openTransport() error {
 		Clock: e.clock, Log: e.log, Listen: listens, Readers: p.udpReaders, Segment: p.udpGSO,
 		MaxConns: p.maxConns, MaxConnsPerIP: p.maxConnsPerIP,
 		Idle: p.connIdle, MessageTime: p.connMessage, ConnectTime: p.connectTime,
+		TLS: e.tls(), HandshakeTime: p.streams.handshakeTime, MaxHandshakes: p.streams.maxHandshakes,
+		WSPath: p.streams.wsPath, WSOrigins: p.streams.wsOrigins, WSPing: p.streams.wsPing, Ping: p.streams.tcpPing, TCPAlias: p.streams.tcpAlias,
 	})
 	if err != nil {
 		return err
 	}
 	e.network = e.transport
-	return nil
-}
-
-// openDoors opens the management doors that the settings ask for.
-func (e *Engine) openDoors() (err error) {
-	if e.params.socket != "" {
-		if e.unix, err = control.ListenUnix(e.path(e.params.socket), 0o600, e.control, e.log, e.clock); err != nil {
-			return fmt.Errorf("ctl_socket: %w", err)
-		}
-	}
-	if e.params.fifo != "" {
-		if e.fifo, err = control.ListenFIFO(e.path(e.params.fifo), 0o600, e.params.fifoReplies, e.control, e.log, e.clock); err != nil {
-			return fmt.Errorf("fifo: %w", err)
-		}
-	}
 	return nil
 }

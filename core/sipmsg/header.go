@@ -220,6 +220,7 @@ const (
 	cWord  // Call-ID
 	cBreak // ends or breaks a URI in a header field: white space, <, >, "
 	cValue // unquoted value of a header parameter
+	cPound // dialed by phones that do not escape it in the user part of a URI
 )
 
 var class = func() (t [256]uint16) {
@@ -247,6 +248,7 @@ var class = func() (t [256]uint16) {
 	set("[]/?:&+$", cParam)
 	set("-._", cHost)
 	set(" \t\r\n<>\"", cBreak)
+	set("#", cPound)
 	return t
 }()
 
@@ -263,6 +265,9 @@ func IsToken[T ~string | ~[]byte](b T) bool {
 // ParseUint parses a decimal number up to max. It refuses signs, spaces and
 // everything else that is not 1*DIGIT.
 func ParseUint[T ~string | ~[]byte](b T, max uint64) (uint64, bool) {
+	for len(b) > 20 && b[0] == '0' {
+		b = b[1:]
+	}
 	if len(b) == 0 || len(b) > 20 {
 		return 0, false
 	}

@@ -183,18 +183,20 @@ func (m *Message) startLine(s span) error {
 	}
 	sp1 := bytes.IndexByte(b, ' ')
 	sp2 := bytes.LastIndexByte(bytes.TrimRight(b, " \t"), ' ')
-	if sp1 <= 0 || sp2 <= sp1 {
-		return ErrNotSIP
-	}
-	if !IsToken(b[:sp1]) {
+	if sp1 <= 0 || sp2 < sp1 {
 		return ErrNotSIP
 	}
 	m.method = span{s.off, s.off + uint16(sp1)}
 	m.Method = LookupMethod(b[:sp1])
-	m.uri = span{s.off + uint16(sp1) + 1, s.off + uint16(sp2)}
+	m.uri = span{s.off + uint16(min(sp1+1, sp2)), s.off + uint16(sp2)}
 	m.version = span{s.off + uint16(sp2) + 1, s.end}
 	v := b[sp2+1:]
-	if EqualFold(v, "SIP/2.0") { // in any letter case (§7.1)
+	if sp2 > sp1 && IsToken(b[:sp1]) {
+		if EqualFold(v, "SIP/2.0") { // in any letter case (§7.1)
+			return nil
+		}
+	} else if len(v) >= 4 && EqualFold(v[:4], "SIP/") {
+		m.blame(problemStartLine)
 		return nil
 	}
 	v = Trim(v)
@@ -293,6 +295,16 @@ func (m *Message) headers(i int) error {
 	}
 }
 
+// matches names the header fields that a response is framed and matched by.
+// What else it repeats is for those who read it.
+func matches(id HeaderID) bool {
+	switch id {
+	case HFrom, HTo, HCallID, HCSeq, HContentLength:
+		return true
+	}
+	return false
+}
+
 // push appends h to the index and to the chain of its kind.
 func (m *Message) push(h Header) int {
 	h.next = -1
@@ -307,7 +319,7 @@ func (m *Message) push(h Header) int {
 			m.first[h.ID] = i
 		} else {
 			m.hdrs[m.last[h.ID]].next = i
-			if headerTable[h.ID].single && h.flags == 0 {
+			if headerTable[h.ID].single && h.flags == 0 && (m.Status == 0 || matches(h.ID)) {
 				m.blame(problemTwice)
 			}
 		}

@@ -195,6 +195,11 @@ var validCases = []tortureCase{
 	{"received without brackets", compose(opts, "Via: SIP/2.0/UDP [2001:db8::1];received=2001:db8::2:9;branch=z9hG4bK6"), "", []string{"reply-to=[2001:db8::2:9]:5060 true"}},
 	{"IPv4 in IPv6", compose("OPTIONS sip:ben@[2001:db8::192.0.2.4] SIP/2.0", "Via: SIP/2.0/UDP [::ffff:192.0.2.9]:19000;branch=z9hG4bK6"), "",
 		[]string{"host=[2001:db8::192.0.2.4]", "vias=UDP/[::ffff:192.0.2.9]:19000/z9hG4bK6"}},
+	{"a colon too many before IPv4 in IPv6", compose("OPTIONS sip:ben@[2001:db8:::192.0.2.4] SIP/2.0", "Via: SIP/2.0/UDP [2001:db8:::192.0.2.9];branch=z9hG4bK6"), "",
+		[]string{"host=[2001:db8:::192.0.2.4]", "reply-to=[2001:db8::c000:209]:5060 true"}},
+	{"pound sign in the user part", compose("INVITE sip:*21#@example.org SIP/2.0"), "", []string{"user=*21#"}},
+	{"zeros before numbers", compose(opts, "Max-Forwards: "+strings.Repeat("0", 40)+"20", "CSeq: "+strings.Repeat("0", 40)+"7 OPTIONS"), "", []string{"max-fwd=20", "cseq=7 OPTIONS"}},
+	{"response with header fields twice that nothing depends on", compose("SIP/2.0 200 OK", "Subject: a", "s: b", "Date: x", "Date: y"), "", []string{"status=200"}},
 	{"address families mixed", compose("BYE sip:ben@example.org SIP/2.0", "Via: SIP/2.0/UDP [2001:db8::1]:6060;branch=z9hG4bK1",
 		"v: SIP/2.0/UDP 192.0.2.1, SIP/2.0/TCP [2001:db8::2];received=192.0.2.2"), "",
 		[]string{"vias=UDP/[2001:db8::1]:6060/z9hG4bK1 UDP/192.0.2.1:0/ TCP/[2001:db8::2]:0/"}},
@@ -219,6 +224,10 @@ var invalidCases = []tortureCase{
 	{name: "space after the version", text: compose("OPTIONS sip:ben@example.org SIP/2.0  "), verdict: p(problemStartLine)},
 	{name: "spaces inside angle brackets", text: compose(opts, "To: \"Ben\" < sip:ben@example.org >"), verdict: p(problemTo)},
 	{name: "unquoted comma in the display name", text: compose(opts, "From: Bell, Ann <sip:ann@example.net>;tag=4"), verdict: p(problemFrom)},
+	{name: "no Request-URI", text: compose("OPTIONS SIP/2.0"), verdict: p(problemStartLine), facts: []string{"uri="}},
+	{name: "method that is no token", text: compose("OPT@IONS sip:ben@example.org SIP/2.0"), verdict: p(problemStartLine)},
+	{name: "version alone", text: "SIP/2.0 \r\n\r\n", verdict: ErrNotSIP.Error()},
+	{name: "response with From twice", text: compose("SIP/2.0 200 OK", "f: <sip:eve@example.net>"), verdict: p(problemTwice)},
 	{name: "another version", text: compose("OPTIONS sip:ben@example.org SIP/7.0", "Via: SIP/7.0/UDP h.example.net;branch=z9hG4bK1"), verdict: p(problemVersion)},
 	{name: "CSeq with another method", text: compose(opts, "CSeq: 8 INVITE"), verdict: p(problemCSeqMethod)},
 	{name: "CSeq with another unknown method", text: compose("STRANGE sip:ben@example.org SIP/2.0", "CSeq: 8 INVITE"), verdict: p(problemCSeqMethod)},
@@ -242,9 +251,7 @@ var invalidCases = []tortureCase{
 	{name: "first header line is folded", text: compose(opts, "Via:  SIP/2.0/UDP h;branch=z9hG4bK")[:len(opts)+2] + " " + compose(opts)[len(opts)+2:], verdict: p(problemHeader)},
 	{name: "address as Request-URI", text: compose("OPTIONS ben@example.org:5060 SIP/2.0"), verdict: p(problemRequestURI)},
 	{name: "IPv6 address without brackets", text: compose("OPTIONS sip:2001:db8::7 SIP/2.0"), verdict: p(problemRequestURI)},
-	// RFC 5118 §4.10 shows what the grammar of RFC 3261 allowed by mistake;
-	// RFC 5954 corrected the grammar, so it is no address.
-	{name: "three colons", text: compose("OPTIONS sip:ben@[2001:db8:::192.0.2.4] SIP/2.0"), verdict: p(problemRequestURI)},
+	{name: "three colons in front of hexadecimal digits", text: compose("OPTIONS sip:ben@[2001:db8:::7] SIP/2.0"), verdict: p(problemRequestURI)},
 	{name: "Route without angle brackets", text: compose(opts, "Route: sip:p.example.net;lr"), verdict: p(problemRoute)},
 	{name: "From tag that is no token", text: compose(opts, "From: <sip:ann@example.net>;tag=\"x\""), verdict: p(problemFrom)},
 	{name: "no bytes", text: "", verdict: ErrNotSIP.Error()},
@@ -309,6 +316,43 @@ func TestTortureReplies(t *testing.T) {
 	}
 }
 
+// TestTortureReplyIsWellFormed has what the request got wrong and the response
+// must not repeat.
+func TestTortureReplyIsWellFormed(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{compose(opts, "CSeq: 7 OPTIONS", "CSeq: 8 OPTIONS", "t: <sip:eve@example.org>", "i: other", "f: <sip:eve@example.net>"), compose(opts)},
+		{strings.ReplaceAll(compose(opts), "\r\n", "\n"), compose(opts)},
+		{compose(opts, "Call-ID: a\rb"), compose(opts, "Call-ID: a b")},
+	} {
+		bad, good := new(Message), parse(t, c.want)
+		if bad.Parse([]byte(c.text)) != nil || bad.Check() == nil {
+			t.Fatalf("not refused:\n%s", c.text)
+		}
+		r := &Reply{Code: 400, Reason: "Bad Request", ToTag: []byte("new")}
+		if got, want := string(bad.AppendReply(nil, r)), string(good.AppendReply(nil, r)); got != want {
+			t.Errorf("%q\nwant\n%q", got, want)
+		}
+	}
+	m := parse(t, compose(opts, "To: Ben, B <sip:ben@example.org>;tag=5"))
+	if got := string(m.AppendReply(nil, &Reply{Code: 400, ToTag: []byte("new")})); strings.Count(got, "tag=") != 2 {
+		t.Errorf("a second To tag: %q", got)
+	}
+}
+
+// A Request-URI is sent on without header fields, whoever wrote it.
+func TestTortureRequestURIHeaders(t *testing.T) {
+	m := parse(t, compose("INVITE sip:b?c@example.org;x?Route=%3Csip:example.net%3E SIP/2.0"))
+	for uri, want := range map[string]string{"": "sip:b?c@example.org;x", "sip:ben@h?a=b": "sip:ben@h", "sip:ben@h?": "sip:ben@h", "tel:+1;x=?": "tel:+1;x=?", "sip:b?@h": "sip:b?@h"} {
+		f := Forward{MaxForwards: 9}
+		if uri != "" {
+			f.URI = []byte(uri)
+		}
+		if got := string(m.AppendForward(nil, &f)); !strings.HasPrefix(got, "INVITE "+want+" SIP/2.0\r\n") {
+			t.Errorf("%q is sent on as %.60q", uri, got)
+		}
+	}
+}
+
 // rfcVerdicts are the outcomes that RFC 4475 and RFC 5118 require for their own
 // messages, as far as they are the parser's: "" leaves the message to others.
 var rfcVerdicts = map[string]string{
@@ -325,7 +369,7 @@ var rfcVerdicts = map[string]string{
 	"rfc4475/scalarlg": p(problemCSeq), "rfc4475/sdp01": "", "rfc4475/semiuri": "", "rfc4475/transports": "",
 	"rfc4475/trws": p(problemStartLine), "rfc4475/unkscm": "", "rfc4475/unksm2": "", "rfc4475/unreason": "", "rfc4475/wsinv": "",
 	"rfc4475/zeromf":           "",
-	"rfc5118/ipv4-mapped-ipv6": "", "rfc5118/ipv6-bad": p(problemRequestURI), "rfc5118/ipv6-bug-abnf-3-colons": p(problemRequestURI),
+	"rfc5118/ipv4-mapped-ipv6": "", "rfc5118/ipv6-bad": p(problemRequestURI), "rfc5118/ipv6-bug-abnf-3-colons": "",
 	"rfc5118/ipv6-correct-abnf-2-colons": "", "rfc5118/ipv6-good": "", "rfc5118/ipv6-in-sdp": "", "rfc5118/mult-ip-in-header": "",
 	"rfc5118/mult-ip-in-sdp": "", "rfc5118/port-ambiguous": "", "rfc5118/port-unambiguous": "",
 	"rfc5118/via-received-param-no-delim": "", "rfc5118/via-received-param-with-delim": "",

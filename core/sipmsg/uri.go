@@ -85,7 +85,7 @@ func ParseURI(b []byte) (URI, error) {
 			}
 		}
 		u.User = info
-		if len(info) == 0 || !escapedText(info, cUser) {
+		if len(info) == 0 || !escapedText(info, cUser|cPound) {
 			return u, uriError("user part")
 		}
 	}
@@ -197,8 +197,21 @@ func validIPv6(b []byte) bool {
 			return false
 		}
 	}
+	_, ok := parseIPv6(b)
+	return ok
+}
+
+// parseIPv6 parses an IPv6 address without brackets. The grammar of RFC 3261
+// asked for a third colon before an IPv4 address by mistake; RFC 5954 corrected
+// it, and RFC 5118 §4.10 says that the colon too many has to be tolerated.
+func parseIPv6(b []byte) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(string(b))
-	return err == nil && a.Is6()
+	if err != nil {
+		if i := bytes.Index(b, []byte(":::")); i >= 0 && bytes.IndexByte(b, '.') > i {
+			a, err = netip.ParseAddr(string(b[:i]) + string(b[i+1:]))
+		}
+	}
+	return a, err == nil && a.Is6() && a.Zone() == ""
 }
 
 func isEscape(b []byte) bool {
@@ -262,15 +275,13 @@ func (u *URI) HostName() []byte {
 // brackets. IPv4 costs no allocation.
 func ParseIP(b []byte) (netip.Addr, bool) {
 	if len(b) > 1 && b[0] == '[' && b[len(b)-1] == ']' {
-		a, err := netip.ParseAddr(string(b[1 : len(b)-1]))
-		return a, err == nil && a.Is6() && a.Zone() == ""
+		return parseIPv6(b[1 : len(b)-1])
 	}
 	if len(b) == 0 {
 		return netip.Addr{}, false
 	}
 	if bytes.IndexByte(b, ':') >= 0 {
-		a, err := netip.ParseAddr(string(b))
-		return a, err == nil && a.Zone() == ""
+		return parseIPv6(b)
 	}
 	var q [4]byte
 	part, digits, n := 0, 0, 0

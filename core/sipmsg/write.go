@@ -89,7 +89,8 @@ func (m *Message) appendReceived(dst []byte, from, to uint16, nums *[2]number) [
 
 // Forward is what a proxy adds to a request that it sends on.
 type Forward struct {
-	// URI is the Request-URI; nil for the message's own.
+	// URI is the Request-URI; nil for the message's own. Header fields in it
+	// are not sent.
 	URI []byte
 	// Top is whole header lines that go before all others: Via first, then
 	// Record-Route and Route.
@@ -105,6 +106,9 @@ func (m *Message) AppendForward(dst []byte, f *Forward) []byte {
 	if uri == nil {
 		uri = m.RURIText()
 	}
+	if bytes.IndexByte(uri, '?') >= 0 {
+		uri = withoutHeaders(uri)
+	}
 	dst = append(dst, m.MethodText()...)
 	dst = append(dst, ' ')
 	dst = append(dst, uri...)
@@ -117,6 +121,16 @@ func (m *Message) AppendForward(dst []byte, f *Forward) []byte {
 		dst = append(dst, "\r\n"...)
 	}
 	return m.appendRest(dst, number{i, uint64(f.MaxForwards)})
+}
+
+// withoutHeaders returns a URI without its header fields, which a Request-URI
+// may not have (RFC 3261 §16.6 step 2, §19.1.1).
+func withoutHeaders(uri []byte) []byte {
+	u, err := ParseURI(uri)
+	if err != nil || u.Headers == nil {
+		return uri
+	}
+	return uri[:len(uri)-len(u.Headers)-1]
 }
 
 // AppendTo appends the message with its edits and nothing else.
@@ -167,8 +181,10 @@ type Reply struct {
 	Body        []byte
 }
 
-// AppendReply appends a response to the request (RFC 3261 §8.2.6).
+// AppendReply appends a response to the request (RFC 3261 §8.2.6). It is well
+// formed even if the request is not.
 func (m *Message) AppendReply(dst []byte, r *Reply) []byte {
+	begin := len(dst)
 	dst = append(dst, "SIP/2.0 "...)
 	dst = appendUint(dst, uint64(r.Code))
 	dst = append(dst, ' ')
@@ -188,8 +204,13 @@ func (m *Message) AppendReply(dst []byte, r *Reply) []byte {
 			dst = append(dst, m.buf[h.name.off:h.value.off]...)
 			dst = m.appendRange(dst, h.value.off, h.end, false)
 		case HFrom, HCallID, HCSeq:
-			dst = append(dst, m.buf[h.name.off:h.end]...)
+			if m.fault == nil || m.firstReceived(i) {
+				dst = append(dst, m.buf[h.name.off:h.end]...)
+			}
 		case HTo:
+			if m.fault != nil && !m.firstReceived(i) {
+				break
+			}
 			if len(r.ToTag) == 0 || m.receivedToTag(h) {
 				dst = append(dst, m.buf[h.name.off:h.end]...)
 				break
@@ -209,6 +230,9 @@ func (m *Message) AppendReply(dst []byte, r *Reply) []byte {
 			}
 		}
 	}
+	if m.fault != nil {
+		dst = cleanLines(dst, begin)
+	}
 	dst = append(dst, r.Headers...)
 	if len(r.ContentType) > 0 {
 		dst = append(dst, "Content-Type: "...)
@@ -221,15 +245,47 @@ func (m *Message) AppendReply(dst []byte, r *Reply) []byte {
 	return append(dst, r.Body...)
 }
 
+// firstReceived tells whether header field i is the first of its kind on the
+// wire: of a field that is there twice by mistake a response repeats one.
+func (m *Message) firstReceived(i int) bool {
+	for j := range m.hdrs[:i] {
+		if m.hdrs[j].ID == m.hdrs[i].ID && m.hdrs[j].flags&hArena == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// cleanLines lets every line from begin on end with CRLF, and no CR stand
+// elsewhere.
+func cleanLines(dst []byte, begin int) []byte {
+	text := bytes.Clone(dst[begin:])
+	dst = dst[:begin]
+	for i, c := range text {
+		switch {
+		case c == '\n' && (i == 0 || text[i-1] != '\r'):
+			dst = append(dst, '\r', '\n')
+		case c == '\r' && (i+1 == len(text) || text[i+1] != '\n'):
+			dst = append(dst, ' ')
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
 // receivedToTag tells whether To had a tag when it was received.
 func (m *Message) receivedToTag(h *Header) bool {
 	if h.flags == 0 {
-		return m.ToTag() != nil
+		if m.ToTag(); m.toErr == nil {
+			return m.toTag != nil
+		}
 	}
 	v := m.buf[h.name.end:h.end]
-	n, err := ParseNameAddr(Trim(Trim(v)[1:]))
-	if err != nil {
-		return true
+	v = Trim(Trim(v)[1:])
+	n, err := ParseNameAddr(v)
+	if err != nil { // what follows the URI, as well as can be told
+		_, n.Params = cut(v[bytes.LastIndexByte(v, '>')+1:], ';')
 	}
 	_, ok := n.Param("tag")
 	return ok

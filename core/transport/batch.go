@@ -137,9 +137,13 @@ func (b *batch) help(w *worker) {
 	b.t.wg.Done()
 }
 
+// Helpers returns how many goroutines take over batches from readers that have
+// too many.
+func (t *Transport) Helpers() int { return cap(t.slots) - 1 }
+
 // startHelpers starts one helper less than there are processors.
 func (t *Transport) startHelpers() {
-	n := cap(t.slots) - 1
+	n := t.Helpers()
 	t.helpers = make(chan *batch, n)
 	for range n {
 		b := &batch{t: t, wake: make(chan struct{}, 1)}

@@ -3,8 +3,10 @@ package transport
 import (
 	"net/netip"
 	"sync"
+	"time"
 
 	"sipr/core"
+	"sipr/core/clock"
 )
 
 // connTable finds connections by number and by remote address.
@@ -16,9 +18,21 @@ type connTable struct {
 	perIP  map[netip.Addr]int
 }
 
+// connKey is what a connection is found by. The host is set where a server had
+// to prove that it is its own.
 type connKey struct {
 	proto  core.Proto
 	remote netip.AddrPort
+	host   core.HostName
+}
+
+// keyOf returns the key of the connection that a flow needs.
+func (t *Transport) keyOf(f core.Flow) connKey {
+	k := connKey{proto: f.Proto(), remote: f.Remote}
+	if keys := t.keys[f.Socket]; keys != nil && !keys.cfg.AnyServer {
+		k.host = f.Host
+	}
+	return k
 }
 
 func (t *connTable) init() {
@@ -36,10 +50,60 @@ func (t *connTable) get(id uint64) *conn {
 	return t.byID[id]
 }
 
+// find returns the connection that a key stands for: one that was opened for
+// the host, or one with the address that proves to be the host's too. Without a
+// host the address is enough, as that of a phone which shows no certificate.
 func (t *connTable) find(k connKey) *conn {
 	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.byAddr[k]
+	c := t.byAddr[k]
+	var other *conn
+	if c == nil && k.host != (core.HostName{}) {
+		other = t.byAddr[connKey{proto: k.proto, remote: k.remote}]
+	}
+	t.mu.RUnlock()
+	if c == nil {
+		c = other
+	}
+	if c == nil || !c.serves(k) {
+		return nil
+	}
+	return c
+}
+
+// serves tells whether a connection may be used for a key other than its own.
+func (c *conn) serves(k connKey) bool {
+	if k == c.key || k.proto != core.TLS || c.t.keys[c.flow.Socket].cfg.AnyServer {
+		return true
+	}
+	host := k.host
+	if host == (core.HostName{}) { // an alias
+		host = core.NameOf(k.remote.Addr().String())
+	}
+	return c.provesHost(host)
+}
+
+// alias lets a connection be found by another port of its peer; the latest that
+// asks for it has it.
+func (t *connTable) alias(c *conn, port uint16) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byID[c.flow.Conn] != c {
+		return
+	}
+	t.dropAlias(c)
+	c.alias.Store(uint32(port))
+	t.byAddr[c.aliasKey()] = c
+}
+
+func (c *conn) aliasKey() connKey {
+	return connKey{proto: c.flow.Proto(), remote: netip.AddrPortFrom(c.flow.Remote.Addr(), uint16(c.alias.Load()))}
+}
+
+// dropAlias removes the alias of a connection; mu is held.
+func (t *connTable) dropAlias(c *conn) {
+	if k := c.aliasKey(); k != c.key && t.byAddr[k] == c {
+		delete(t.byAddr, k)
+	}
 }
 
 // add registers an accepted connection unless a bound is reached.
@@ -58,7 +122,7 @@ func (t *connTable) add(c *conn, max, perIP int) bool {
 func (t *connTable) findOrAdd(c *conn, max int) *conn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if old := t.byAddr[connKey{c.flow.Proto(), c.flow.Remote}]; old != nil {
+	if old := t.byAddr[c.key]; old != nil && old.serves(c.key) {
 		return old
 	}
 	if !t.insert(c, max) {
@@ -74,7 +138,7 @@ func (t *connTable) insert(c *conn, max int) bool {
 	t.last++
 	c.flow.Conn = t.last
 	t.byID[c.flow.Conn] = c
-	t.byAddr[connKey{c.flow.Proto(), c.flow.Remote}] = c
+	t.byAddr[c.key] = c
 	t.perIP[c.flow.Remote.Addr()]++
 	return true
 }
@@ -86,10 +150,10 @@ func (t *connTable) remove(c *conn) {
 		return
 	}
 	delete(t.byID, c.flow.Conn)
-	k := connKey{c.flow.Proto(), c.flow.Remote}
-	if t.byAddr[k] == c {
-		delete(t.byAddr, k)
+	if t.byAddr[c.key] == c {
+		delete(t.byAddr, c.key)
 	}
+	t.dropAlias(c)
 	ip := c.flow.Remote.Addr()
 	if t.perIP[ip]--; t.perIP[ip] == 0 {
 		delete(t.perIP, ip)
@@ -104,7 +168,15 @@ func (t *connTable) closeAll() {
 	}
 	t.mu.RUnlock()
 	for _, c := range all {
-		c.shut()
+		if c.flow.Proto() == core.TCP {
+			c.shut()
+			continue
+		}
+		c.t.wg.Add(1) // Close has not begun to wait yet
+		go func() {
+			defer c.t.wg.Done()
+			c.goodbye()
+		}()
 	}
 }
 
@@ -113,7 +185,10 @@ type ConnInfo struct {
 	ID            uint64
 	Proto         core.Proto
 	Local, Remote netip.AddrPort
-	Queued        int
+	// Queued is how many bytes wait to be written.
+	Queued int
+	// Idle is for how long nothing has been received.
+	Idle time.Duration
 }
 
 // Conns lists the open connections, at most max.
@@ -121,11 +196,16 @@ func (t *Transport) Conns(max int) []ConnInfo {
 	t.conns.mu.RLock()
 	defer t.conns.mu.RUnlock()
 	var out []ConnInfo
+	now := t.cfg.Clock.Now()
 	for id, c := range t.conns.byID {
 		if len(out) == max {
 			break
 		}
-		out = append(out, ConnInfo{id, c.flow.Proto(), c.flow.Socket.Addr, c.flow.Remote, c.queued()})
+		var idle time.Duration
+		if heard := clock.Time(c.heard.Load()); heard != 0 { // it is connected
+			idle = now.Sub(heard)
+		}
+		out = append(out, ConnInfo{id, c.flow.Proto(), c.flow.Socket.Addr, c.flow.Remote, c.queued(), idle})
 	}
 	return out
 }

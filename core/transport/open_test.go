@@ -85,7 +85,7 @@ func TestOpenRefuses(t *testing.T) {
 		l    Listen
 		want string
 	}{
-		{"TLS", Listen{Proto: core.TLS, Addr: netip.AddrPortFrom(loop4, 0)}, "not available"},
+		{"TLS", Listen{Proto: core.TLS, Addr: netip.AddrPortFrom(loop4, 0)}, "no certificate"},
 		{"port", Listen{Proto: core.UDP, Addr: netip.AddrPortFrom(loop4, 0), Advertise: "example.com:99999"}, "bad port"},
 		{"foreign address", Listen{Proto: core.UDP, Addr: netip.MustParseAddrPort("192.0.2.1:0")}, "192.0.2.1"},
 	} {

@@ -6,19 +6,23 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"sipr/core"
 	"sipr/core/sipmsg"
 )
 
-type tcpListener struct {
+// streamListener accepts the connections of a socket: TCP, or what runs over it.
+type streamListener struct {
 	t      *Transport
 	socket *core.Socket
 	ln     *net.TCPListener
 }
 
-func openTCP(t *Transport, s *core.Socket) (*tcpListener, error) {
+func openStream(t *Transport, s *core.Socket) (*streamListener, error) {
 	network := "tcp4"
 	if s.Addr.Addr().Is6() {
 		network = "tcp6"
@@ -31,10 +35,10 @@ func openTCP(t *Transport, s *core.Socket) (*tcpListener, error) {
 	if s.Addr.Port() == 0 {
 		s.Addr = netip.AddrPortFrom(s.Addr.Addr(), ln.Addr().(*net.TCPAddr).AddrPort().Port())
 	}
-	return &tcpListener{t, s, ln.(*net.TCPListener)}, nil
+	return &streamListener{t, s, ln.(*net.TCPListener)}, nil
 }
 
-func (l *tcpListener) accept() {
+func (l *streamListener) accept() {
 	defer l.t.wg.Done()
 	for {
 		nc, err := l.ln.AcceptTCP()
@@ -43,24 +47,20 @@ func (l *tcpListener) accept() {
 				return
 			}
 			// Out of descriptors, most likely: give others time to close.
-			wait := make(chan struct{})
-			stop := l.t.cfg.Clock.AfterFunc(50*time.Millisecond, func() { close(wait) })
-			select {
-			case <-wait:
-			case <-l.t.closing:
-				stop()
-			}
+			l.t.pause(50 * time.Millisecond)
 			continue
 		}
 		remote := nc.RemoteAddr().(*net.TCPAddr).AddrPort()
 		c := newConn(l.t, core.Flow{Socket: l.socket, Remote: netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())})
-		c.nc = nc
+		c.raw, c.nc = nc, nc
 		if !l.t.conns.add(c, l.t.cfg.MaxConns, l.t.cfg.MaxConnsPerIP) {
 			l.t.Stats.ConnsRefused.Add(1)
 			nc.Close()
 			continue
 		}
-		if !c.start() {
+		if l.socket.Proto != core.TCP {
+			c.admit()
+		} else if !c.start() {
 			c.shut()
 		}
 	}
@@ -71,7 +71,25 @@ func (l *tcpListener) accept() {
 type conn struct {
 	t    *Transport
 	flow core.Flow
-	nc   *net.TCPConn
+	key  connKey
+	// raw is the TCP connection; shut closes it while there is no nc yet.
+	raw *net.TCPConn
+	// nc is what messages go over, raw itself or TLS; ws if they are
+	// WebSocket messages. They are set before open is.
+	nc net.Conn
+	ws *websocket.Conn
+	// verified says that the peer has shown a good TLS certificate, dialed
+	// that we have opened the connection.
+	verified, dialed bool
+	// alias is the port that the peer wants to be reached at over this
+	// connection, 0 for none.
+	alias atomic.Uint32
+	// heard is when the wait for bytes began, or the message that is not
+	// complete yet: a clock.Time.
+	heard atomic.Int64
+	// pinged says that the next line break answers a ping of ours, inMessage
+	// that a WebSocket message is not complete yet.
+	pinged, inMessage atomic.Bool
 
 	// Receiving side.
 	framer  sipmsg.Framer
@@ -88,17 +106,17 @@ type conn struct {
 	written int      // bytes of out that were
 	flying  int      // bytes that writeOnce has taken out and is writing
 	spare   outQueue
-	open    bool // nc is connected
-	writing bool // a goroutine is writing
+	open    bool          // nc is connected, and its handshakes are done
+	writing bool          // a goroutine is writing
+	idle    chan struct{} // closed when that has ended, if it is set
 	dead    bool
 }
 
-func newConn(t *Transport, f core.Flow) *conn { return &conn{t: t, flow: f} }
+func newConn(t *Transport, f core.Flow) *conn { return &conn{t: t, flow: f, key: t.keyOf(f)} }
 
 // start begins reading from a connected conn; false says that it was given up
 // meanwhile.
 func (c *conn) start() bool {
-	c.nc.SetNoDelay(true)
 	c.mu.Lock()
 	c.open = true
 	dead := c.dead
@@ -109,58 +127,6 @@ func (c *conn) start() bool {
 	c.t.Stats.ConnsOpen.Add(1)
 	go c.resume(&worker{t: c.t, src: c})
 	return true
-}
-
-// connFor returns the connection for a flow, opening one if there is none.
-func (t *Transport) connFor(f core.Flow) (*conn, error) {
-	if c := t.conns.get(f.Conn); c != nil {
-		return c, nil
-	}
-	if c := t.conns.find(connKey{f.Proto(), f.Remote}); c != nil {
-		return c, nil
-	}
-	fresh := newConn(t, core.Flow{Socket: f.Socket, Remote: f.Remote})
-	c := t.conns.findOrAdd(fresh, t.cfg.MaxConns)
-	if c == nil {
-		t.Stats.ConnsRefused.Add(1)
-		return nil, errTooManyConns
-	}
-	if c != fresh {
-		return c, nil
-	}
-	if !t.begin() {
-		c.shut()
-		return nil, net.ErrClosed
-	}
-	go c.connect()
-	return c, nil
-}
-
-var (
-	errTooManyConns = errors.New("too many connections")
-	errQueueFull    = errors.New("the connection's write queue is full")
-	errConnLost     = errors.New("the connection is lost")
-)
-
-// connect opens the connection; what is queued meanwhile leaves afterwards, or
-// is reported as undeliverable.
-func (c *conn) connect() {
-	defer c.t.wg.Done()
-	d := net.Dialer{Timeout: c.t.cfg.ConnectTime}
-	if ip := c.flow.Socket.Addr.Addr(); !ip.IsUnspecified() {
-		d.LocalAddr = &net.TCPAddr{IP: ip.AsSlice()}
-	}
-	nc, err := d.DialContext(c.t.ctx, "tcp", c.flow.Remote.String())
-	if err != nil {
-		c.fail(outQueue{}, 0)
-		return
-	}
-	c.nc = nc.(*net.TCPConn)
-	if !c.start() {
-		c.fail(outQueue{}, 0)
-		return
-	}
-	c.flush()
 }
 
 // resume implements source.
@@ -194,6 +160,10 @@ func (c *conn) resume(w *worker) {
 // that the stream is lost. It stops after a message whose handler yielded.
 func (c *conn) handle(w *worker) bool {
 	now := c.t.cfg.Clock.Now()
+	if c.ws != nil {
+		c.handleMessage(w, now)
+		return true
+	}
 	for c.buf != nil && c.lo < c.hi {
 		b := c.buf.B[c.lo:c.hi]
 		if b[0] == '\r' || b[0] == '\n' {
@@ -245,7 +215,10 @@ func (c *conn) lineBreak(w *worker, b byte) {
 			return
 		}
 	}
-	if c.breaks++; c.breaks == len(ping) {
+	if c.breaks++; c.breaks == len(pong) && c.pinged.Swap(false) {
+		c.breaks = 0 // it is the answer to a ping of ours
+	}
+	if c.breaks == len(ping) {
 		c.breaks = 0
 		if c.queued() < keptQueue { // who does not read pongs gets no more
 			w.enqueue(c, pong)
@@ -255,6 +228,9 @@ func (c *conn) lineBreak(w *worker, b byte) {
 
 // receive reads more bytes; false says that the connection is over.
 func (c *conn) receive(w *worker) bool {
+	if c.ws != nil {
+		return c.receiveMessage()
+	}
 	if c.buf == nil {
 		// An idle connection holds no buffer: wait with a few bytes.
 		c.setDeadline(c.t.cfg.Idle)
@@ -295,18 +271,33 @@ func (c *conn) receive(w *worker) bool {
 // connection, and the peer might lose what it has not read yet.
 func (c *conn) linger() {
 	c.mu.Lock()
+	if c.writing {
+		c.idle = make(chan struct{})
+		idle := c.idle
+		c.mu.Unlock()
+		stop := time.AfterFunc(closeTime, func() { c.raw.SetWriteDeadline(time.Now()) })
+		<-idle
+		stop.Stop()
+		c.mu.Lock()
+	}
 	c.dead = true
 	c.mu.Unlock()
-	c.nc.CloseWrite()
-	c.setDeadline(time.Second)
+	c.closeWrite()
+	c.drain(c.buf.B)
+}
+
+// drain reads what the peer had under way, for a while.
+func (c *conn) drain(b []byte) {
+	c.setDeadline(closeTime)
 	for range 64 {
-		if _, err := c.nc.Read(c.buf.B); err != nil {
+		if _, err := c.nc.Read(b); err != nil {
 			return
 		}
 	}
 }
 
 func (c *conn) setDeadline(d time.Duration) {
+	c.heard.Store(int64(c.t.cfg.Clock.Now()))
 	c.nc.SetReadDeadline(time.Now().Add(d))
 }
 

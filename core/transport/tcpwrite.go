@@ -2,6 +2,8 @@ package transport
 
 import (
 	"time"
+
+	"sipr/core"
 )
 
 // keptQueue is how many bytes of memory an empty write queue may hold on to.
@@ -76,10 +78,14 @@ func (c *conn) flush() {
 	}
 	c.writing = true
 	c.mu.Unlock()
-	if c.writeNow() {
+	// TLS and WebSocket cannot write a part: they may wait, and do so apart.
+	if c.flow.Proto() == core.TCP && c.writeNow() {
 		return
 	}
 	if !c.t.begin() {
+		c.mu.Lock()
+		c.idled()
+		c.mu.Unlock()
 		c.shut()
 		return
 	}
@@ -93,7 +99,7 @@ func (c *conn) flush() {
 // writeNow writes what the kernel takes at once; true says that the queue is
 // empty or lost and nobody is writing any more.
 func (c *conn) writeNow() bool {
-	raw, err := c.nc.SyscallConn()
+	raw, err := c.raw.SyscallConn()
 	c.mu.Lock()
 	var n int
 	if err == nil {
@@ -107,7 +113,8 @@ func (c *conn) writeNow() bool {
 		}
 	}
 	if err != nil {
-		c.dead, c.writing = true, false
+		c.dead = true
+		c.idled()
 		c.mu.Unlock()
 		c.failLater()
 		return true
@@ -118,7 +125,8 @@ func (c *conn) writeNow() bool {
 	}
 	c.t.Stats.Sent.Add(int64(len(c.out.ends)))
 	c.out.clear()
-	c.written, c.writing = 0, false
+	c.written = 0
+	c.idled()
 	return true
 }
 
@@ -127,7 +135,7 @@ func (c *conn) writeNow() bool {
 func (c *conn) writeOnce() bool {
 	c.mu.Lock()
 	if c.dead || len(c.out.b) == 0 {
-		c.writing = false
+		c.idled()
 		dead := c.dead
 		c.mu.Unlock()
 		if dead {
@@ -140,17 +148,17 @@ func (c *conn) writeOnce() bool {
 	c.flying = len(q.b) - done
 	c.mu.Unlock()
 
-	c.nc.SetWriteDeadline(time.Now().Add(c.t.cfg.WriteTime))
-	n, err := c.nc.Write(q.b[done:])
+	n, err := c.write(&q, done)
 	// A deadline that has passed would fail the next write, however late it is.
 	c.nc.SetWriteDeadline(time.Time{})
 
 	c.mu.Lock()
 	c.flying = 0
 	if err != nil {
-		c.dead, c.writing = true, false
+		c.dead = true
+		c.idled()
 		c.mu.Unlock()
-		c.fail(q, done+n)
+		c.fail(q, n)
 		return true
 	}
 	c.t.Stats.Sent.Add(int64(len(q.ends)))
@@ -158,6 +166,26 @@ func (c *conn) writeOnce() bool {
 	c.spare = q
 	c.mu.Unlock()
 	return false
+}
+
+// idled notes that nobody writes any more; mu is held.
+func (c *conn) idled() {
+	c.writing = false
+	if c.idle != nil {
+		close(c.idle)
+		c.idle = nil
+	}
+}
+
+// write writes a queue but for its first bytes, and returns how many bytes of it
+// are written then.
+func (c *conn) write(q *outQueue, done int) (int, error) {
+	if c.ws != nil {
+		return c.writeMessages(q)
+	}
+	c.nc.SetWriteDeadline(time.Now().Add(c.t.cfg.WriteTime))
+	n, err := c.nc.Write(q.b[done:])
+	return done + n, err
 }
 
 // failLater calls fail on a goroutine of its own: the caller may be in the
@@ -200,10 +228,24 @@ func (c *conn) fail(q outQueue, n int) {
 func (c *conn) shut() {
 	c.mu.Lock()
 	c.dead = true
-	open := c.open
+	open, raw := c.open, c.raw
 	c.mu.Unlock()
 	c.t.conns.remove(c)
-	if open {
-		c.nc.Close()
+	switch {
+	case open:
+		c.closeStream()
+	case raw != nil: // a handshake ends by that
+		raw.Close()
 	}
+}
+
+// goodbye is shut with the closing handshake of a WebSocket.
+func (c *conn) goodbye() {
+	c.mu.Lock()
+	open := c.open
+	c.mu.Unlock()
+	if open && c.ws != nil {
+		c.leaveWS()
+	}
+	c.shut()
 }

@@ -55,6 +55,9 @@ type Listen struct {
 	// Advertise is the host, or host and port, that stands in Via and
 	// Record-Route instead of Addr; empty for Addr.
 	Advertise string
+	// Certificates are those of this tls or wss socket alone; empty for
+	// Config.TLS.Certificates.
+	Certificates []CertFile
 }
 
 // Config is what a Transport is made of.
@@ -80,6 +83,21 @@ type Config struct {
 	ConnectTime, WriteTime time.Duration
 	// WriteQueue bounds the bytes that wait on one connection.
 	WriteQueue int
+
+	TLS TLS
+	// HandshakeTime bounds the handshakes that an accepted connection begins
+	// with, MaxHandshakes how many of them are under way.
+	HandshakeTime time.Duration
+	MaxHandshakes int
+	// WSPath is the one path of a URL that WebSockets may be opened at; empty
+	// for any. WSOrigins are the origins whose pages may; empty for all.
+	WSPath    string
+	WSOrigins []string
+	// WSPing is how often silent WebSockets are pinged, Ping how often silent
+	// TCP and TLS connections are that we have opened; 0 for never.
+	WSPing, Ping time.Duration
+	// TCPAlias believes the alias parameter of a Via without TLS.
+	TCPAlias bool
 }
 
 func (c *Config) defaults() {
@@ -101,11 +119,17 @@ func (c *Config) defaults() {
 	setd(&c.MessageTime, 30*time.Second)
 	setd(&c.ConnectTime, 5*time.Second)
 	setd(&c.WriteTime, 10*time.Second)
+	set(&c.MaxHandshakes, 2000)
+	setd(&c.HandshakeTime, 10*time.Second)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
 }
 
 // Stats counts what happened on the sockets.
 type Stats struct {
 	Received, Sent, SendErrors, ConnsRefused, ConnsOpen, QueueFull core.Counter
+	HandshakesFailed, ConnectsFailed                               core.Counter
 }
 
 // Transport is the set of a router's sockets. It implements core.Network.
@@ -114,10 +138,17 @@ type Transport struct {
 	handler Handler
 	sockets []*core.Socket
 	udp     []*udpSocket
-	tcp     []*tcpListener
+	streams []*streamListener
 	locks   []*net.UnixListener
 	conns   connTable
 	Stats   Stats
+
+	keyrings   []*keyring // each once
+	shared     *keyring   // of the sockets that have no certificates of their own
+	keys       map[*core.Socket]*keyring
+	reload     sync.Mutex
+	handshakes handshakes
+	warned     atomic.Int64 // when an untrusted server was logged
 
 	slots   chan struct{} // run slots of workers that come back from a wait
 	helpers chan *batch   // helpers with nothing to do
@@ -136,6 +167,7 @@ type Transport struct {
 func Open(cfg Config) (*Transport, error) {
 	cfg.defaults()
 	t := &Transport{cfg: cfg, closing: make(chan struct{}), slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	t.keys = map[*core.Socket]*keyring{}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.conns.init()
 	for _, l := range cfg.Listen {
@@ -175,14 +207,19 @@ func (t *Transport) listen(l Listen) error {
 			return err
 		}
 		t.udp = append(t.udp, u)
-	case core.TCP:
-		l, err := openTCP(t, s)
+	default:
+		if l.Proto.Secure() {
+			k, err := t.openKeys(l)
+			if err != nil {
+				return err
+			}
+			t.keys[s] = k
+		}
+		sl, err := openStream(t, s)
 		if err != nil {
 			return err
 		}
-		t.tcp = append(t.tcp, l)
-	default:
-		return fmt.Errorf("transport %s is not available yet", l.Proto)
+		t.streams = append(t.streams, sl)
 	}
 	if err := name(s, l.Advertise); err != nil {
 		return err
@@ -232,10 +269,11 @@ func (t *Transport) Serve(h Handler) {
 	for _, u := range t.udp {
 		u.serve()
 	}
-	for _, l := range t.tcp {
+	for _, l := range t.streams {
 		t.wg.Add(1)
 		go l.accept()
 	}
+	t.startPings()
 }
 
 // Close stops reading, closes every socket and waits for the goroutines, at
@@ -249,7 +287,7 @@ func (t *Transport) Close(ctx context.Context) error {
 		for _, u := range t.udp {
 			u.close()
 		}
-		for _, l := range t.tcp {
+		for _, l := range t.streams {
 			l.ln.Close()
 		}
 		t.conns.closeAll()

@@ -132,7 +132,7 @@ func (m *Module) Configure(h core.Host) error {
 	}
 	m.attrs = newAttrRefs()
 	m.records, m.lost = h.Counter("records"), h.Counter("lost")
-	m.callsOpen, m.callsFull = h.Counter("calls"), h.Counter("calls_full")
+	m.callsOpen, m.callsFull = h.Counter("calls").Level(), h.Counter("calls_full")
 	m.calls.init(m.maxCalls, m.callsOpen)
 	h.OnFinal(m.onFinal)
 	h.Every(time.Minute, m.minute)

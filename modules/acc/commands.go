@@ -8,8 +8,8 @@ import (
 
 func (m *Module) commands() []core.Command {
 	return []core.Command{
-		{Name: "reopen", Doc: "opens the JSON file anew, after it was rotated", Run: m.cmdReopen},
-		{Name: "stats", Doc: "shows how many records wait, were written and were lost", Run: m.cmdStats},
+		{Name: "reopen", Doc: "Opens the JSON file anew, after it was rotated.", Run: m.cmdReopen},
+		{Name: "stats", Doc: "Shows how many records wait, were written and were lost.", Run: m.cmdStats},
 	}
 }
 

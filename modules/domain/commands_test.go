@@ -3,8 +3,8 @@ package domain
 import (
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,7 +12,7 @@ import (
 	"sipr/core"
 )
 
-func TestDump(t *testing.T) {
+func TestS2_071_Dump(t *testing.T) {
 	r := setUp(t, serTables+";\n"+example+";\nINSERT INTO domain_attrs VALUES ('iptel', 'disabled', 2, 'x', 1)",
 		map[string]any{"load_domain_attrs": 1})
 	c, err := r.Command(r.m, "dump")
@@ -61,7 +61,7 @@ func TestDump(t *testing.T) {
 	}
 }
 
-func TestEmptyDump(t *testing.T) {
+func TestS2_071_EmptyDump(t *testing.T) {
 	r := setUp(t, serTables, nil)
 	c, err := r.Command(r.m, "dump")
 	if err != nil || len(c.Reply) != 0 {
@@ -72,7 +72,7 @@ func TestEmptyDump(t *testing.T) {
 	}
 }
 
-func TestReload(t *testing.T) {
+func TestS2_003_S2_070_S2_072_S2_082_Reload(t *testing.T) {
 	r := setUp(t, serTables+";\n"+example, nil)
 	r.exec("INSERT INTO domain VALUES ('iptel', 'new.example', 1)")
 	if r.local("new.example") {
@@ -105,7 +105,7 @@ func TestReload(t *testing.T) {
 	}
 }
 
-func TestCommandsWithoutCache(t *testing.T) {
+func TestS2_070_S2_071_CommandsWithoutCache(t *testing.T) {
 	r := setUp(t, serTables+";\n"+example, map[string]any{"db_mode": 0})
 	_, err := r.Command(r.m, "reload")
 	if d := cmp.Diff(&core.Fault{Code: 200, Reason: "Server Domain Cache Disabled"}, fault(err)); d != "" {
@@ -126,41 +126,53 @@ func fault(err error) *core.Fault {
 	return f
 }
 
-// TestReloadRace (S2-081) looks names up while the tables are reloaded.
-func TestReloadRace(t *testing.T) {
+// TestS2_081_ReloadsDisturbNoLookup reloads a thousand times while eight
+// workers look names up, each many times a reload.
+func TestS2_081_ReloadsDisturbNoLookup(t *testing.T) {
 	reloads := 1000
 	if testing.Short() {
-		reloads = 50
+		reloads = 100
 	}
 	r := setUp(t, serTables+";\n"+example, map[string]any{"load_domain_attrs": 1})
-	var done atomic.Bool
+	r.m.log = slog.New(slog.DiscardHandler)
 	var wg sync.WaitGroup
-	for range 8 {
+	var rounds [8]chan struct{}
+	for i := range rounds {
+		rounds[i] = make(chan struct{}, 1)
 		q := r.request()
 		wg.Go(func() {
 			realm, did := &core.AttrRef{Class: core.DomainClass, Name: "realm"}, &core.AttrRef{Class: core.DomainClass, Name: "did"}
 			var a core.Args
-			for !done.Load() {
-				a.Reset()
-				a.Push(core.TextValue("$fd"))
-				a.Push(core.TextValue("Sip.iptel.org"))
-				ok := r.m.lookupDomain(q, &a).Value.Num == 1
-				v, _ := q.Attrs.Get(realm)
-				d, _ := q.Attrs.Get(did)
-				if !ok || v.Str != "iptel.org" || d.Str != "iptel" || r.m.IsDomainLocal([]byte("other.com")) {
-					t.Error("S2-081: a wrong answer during a reload")
-					return
+			for range rounds[i] {
+				for range 200 {
+					a.Reset()
+					a.Push(core.TextValue("$fd"))
+					a.Push(core.TextValue("Sip.iptel.org"))
+					ok := r.m.lookupDomain(q, &a).Value.Num == 1
+					v, _ := q.Attrs.Get(realm)
+					d, _ := q.Attrs.Get(did)
+					if !ok || v.Str != "iptel.org" || d.Str != "iptel" || r.m.IsDomainLocal([]byte("other.com")) {
+						t.Error("a wrong answer during a reload")
+					}
+					q.Attrs.Set(realm, core.TextValue("mine")) // which nobody else may see
 				}
-				q.Attrs.Set(realm, core.TextValue("mine")) // S2-052
 			}
 		})
 	}
 	for range reloads {
+		for _, c := range rounds {
+			select {
+			case c <- struct{}{}:
+			default: // it is busy still
+			}
+		}
 		if err := r.m.Reload(t.Context()); err != nil {
 			t.Error(err)
 			break
 		}
 	}
-	done.Store(true)
+	for _, c := range rounds {
+		close(c)
+	}
 	wg.Wait()
 }

@@ -10,7 +10,7 @@ import (
 	"sipr/core/database"
 )
 
-func TestIsLocal(t *testing.T) {
+func TestS2_005_S2_040_S2_042_IsLocal(t *testing.T) {
 	for _, mode := range []string{"1", "0"} {
 		t.Run("db_mode "+mode, func(t *testing.T) {
 			r := setUp(t, serTables+";\n"+example+`;
@@ -75,7 +75,7 @@ func TestLongNameIsLocal(t *testing.T) {
 	}
 }
 
-func TestArguments(t *testing.T) {
+func TestS2_040_Arguments(t *testing.T) {
 	r := setUp(t, serTables+";\n"+example, nil)
 	q := r.options("iptel.org", "away.example")
 	q.Attrs.Set(&core.AttrRef{Class: core.AnyClass, Name: "my_domain"}, core.TextValue("acme.com"))
@@ -105,7 +105,7 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-func TestRoutes(t *testing.T) {
+func TestS2_040_S2_041_Routes(t *testing.T) {
 	want := map[string]core.RouteKind{
 		"is_local":      core.RequestRoute | core.FailureRoute | core.BranchRoute,
 		"lookup_domain": core.RequestRoute | core.FailureRoute,
@@ -117,59 +117,7 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// TestParams starts the module on tables whose names are all changed.
-func TestParams(t *testing.T) {
-	const tables = `
-		CREATE TABLE names (d TEXT, n TEXT, f INT);
-		CREATE TABLE settings (ad TEXT, an TEXT, aty INT, av TEXT, af INT);
-		INSERT INTO names VALUES ('x', 'x.example', 1);
-		INSERT INTO settings VALUES ('x', 'a', 2, 'b', 1)`
-	params := map[string]any{
-		"domain_table": "names", "did_col": "d", "domain_col": "n", "flags_col": "f",
-		"domattr_table": "settings", "domattr_did": "ad", "domattr_name": "an", "domattr_type": "aty",
-		"domattr_value": "av", "domattr_flags": "af", "load_domain_attrs": 1, "hash_size": 256,
-	}
-	for _, mode := range []int{0, 1} {
-		params["db_mode"] = mode
-		r := setUp(t, tables, params)
-		q := r.request()
-		if !r.answer(r.Call(r.m, q, "lookup_domain", "$td", "X.example")) || r.attr(q, "$td.a") != "b" {
-			t.Errorf("S2-021…S2-032: renamed tables do not work with db_mode %d", mode)
-		}
-	}
-	for _, c := range []struct{ id, param, table, column string }{
-		{"S2-022", "domain_table", "wrong", ""},
-		{"S2-023", "did_col", "names", "wrong"},
-		{"S2-024", "domain_col", "names", "wrong"},
-		{"S2-025", "flags_col", "names", "wrong"},
-		{"S2-026", "domattr_table", "wrong", ""},
-		{"S2-027", "domattr_did", "settings", "wrong"},
-		{"S2-028", "domattr_name", "settings", "wrong"},
-		{"S2-029", "domattr_type", "settings", "wrong"},
-		{"S2-030", "domattr_value", "settings", "wrong"},
-		{"S2-031", "domattr_flags", "settings", "wrong"},
-	} {
-		t.Run(c.id+" "+c.param, func(t *testing.T) {
-			r := prepare(t, tables)
-			wrong := map[string]any{}
-			for k, v := range params {
-				wrong[k] = v
-			}
-			wrong[c.param] = "wrong"
-			err := r.TryLoad(r.m, wrong)
-			if err == nil || !strings.Contains(err.Error(), "table "+c.table) ||
-				!strings.Contains(err.Error(), c.column) || !strings.Contains(err.Error(), c.param) {
-				t.Errorf("the start says %v", err)
-			}
-			wrong[c.param] = "no; DROP TABLE names"
-			if err := r.TryLoad(r.m, wrong); err == nil {
-				t.Error("a name that is none is accepted")
-			}
-		})
-	}
-}
-
-func TestDefaults(t *testing.T) {
+func TestS2_020_S2_021_S2_032_S2_080_Defaults(t *testing.T) {
 	want := map[string]string{
 		"db_url": "", "db_mode": "1", "domain_table": "domain", "did_col": "did", "domain_col": "domain",
 		"flags_col": "flags", "domattr_table": "domain_attrs", "domattr_did": "did", "domattr_name": "name",
@@ -196,7 +144,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestDatabaseURL(t *testing.T) {
+func TestS2_020_DatabaseURL(t *testing.T) {
 	r := prepare(t, serTables+";\n"+example)
 	url := r.URL
 	r.URL = "" // core has none
@@ -209,7 +157,7 @@ func TestDatabaseURL(t *testing.T) {
 	}
 }
 
-func TestFreshDatabase(t *testing.T) {
+func TestS2_010_S2_011_FreshDatabase(t *testing.T) {
 	h := coretest.NewHost(t)
 	m := h.Load(New(), map[string]any{"load_domain_attrs": 1}).(*Module)
 	ctx := context.Background()
@@ -249,7 +197,7 @@ func TestForeignTablesStay(t *testing.T) {
 	}
 }
 
-func TestMyself(t *testing.T) {
+func TestS2_043_Myself(t *testing.T) {
 	myself := func(params map[string]any) (bool, int) {
 		r := setUp(t, serTables+";\n"+example, params)
 		return r.IsMyself([]byte("SIP.iptel.org"), 0), len(r.Hooks.Myself)
@@ -265,7 +213,7 @@ func TestMyself(t *testing.T) {
 	}
 }
 
-func TestAPI(t *testing.T) {
+func TestS2_043_API(t *testing.T) {
 	for _, mode := range []int{0, 1} {
 		r := setUp(t, serTables+";\n"+example, map[string]any{"db_mode": mode, "load_domain_attrs": 1})
 		api, err := core.Bind[API](r.Host, "domain")
@@ -331,8 +279,8 @@ func TestAPIWithoutDatabase(t *testing.T) {
 	}
 }
 
-// TestMySQL runs what depends on how a database compares.
-func TestMySQL(t *testing.T) {
+// TestS2_010_S2_042_MySQL runs what depends on how a database compares.
+func TestS2_010_S2_042_MySQL(t *testing.T) {
 	h := coretest.NewHost(t)
 	h.URL = coretest.MariaDB(t)
 	db, err := database.Open(h, h.URL)

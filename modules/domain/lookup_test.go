@@ -7,7 +7,7 @@ import (
 	"sipr/core"
 )
 
-func TestLookupDomain(t *testing.T) {
+func TestS2_011_S2_032_S2_041_LookupDomain(t *testing.T) {
 	for _, mode := range []string{"1", "0"} {
 		for _, attrs := range []string{"1", "0"} {
 			t.Run("db_mode "+mode+", load_domain_attrs "+attrs, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestLookupDomain(t *testing.T) {
 	}
 }
 
-func TestInterchangeableNames(t *testing.T) {
+func TestS2_002_InterchangeableNames(t *testing.T) {
 	r := setUp(t, serTables+";\n"+example, nil)
 	for _, name := range []string{"iptel.org", "sip.iptel.org", "213.192.59.75"} {
 		if did, _ := r.m.LookupDID([]byte(name)); did != "iptel" {
@@ -55,7 +55,7 @@ func TestInterchangeableNames(t *testing.T) {
 	}
 }
 
-func TestOpaqueDIDs(t *testing.T) {
+func TestS2_001_OpaqueDIDs(t *testing.T) {
 	const tables = "CREATE TABLE domain (did, domain TEXT, flags INT);\n" +
 		"INSERT INTO domain VALUES ('6ba7b810-9dad-11d1-80b4-00c04fd430c8', 'u.example', 1), (42, 'n.example', 1), ('žluť ouč', 'č.example', 1), ('', 'e.example', 1)"
 	r := setUp(t, tables, nil)
@@ -69,7 +69,7 @@ func TestOpaqueDIDs(t *testing.T) {
 	}
 }
 
-func TestAttrGroup(t *testing.T) {
+func TestS2_041_AttrGroup(t *testing.T) {
 	var check func(string) error
 	for _, e := range New().Describe().Exports {
 		if e.Name == "lookup_domain" {
@@ -96,7 +96,7 @@ func TestAttrGroup(t *testing.T) {
 	}
 }
 
-func TestOddRows(t *testing.T) {
+func TestS2_012_S2_013_OddRows(t *testing.T) {
 	for _, mode := range []int{1, 0} {
 		r := setUp(t, serTables+`;
 INSERT INTO domain VALUES (NULL, 'a.example', 1), ('x', NULL, 1), ('x', 'b.example', NULL), ('x', 'c.example', 'many'), ('x', '', 1), ('x', 'x.example', 1);
@@ -142,7 +142,7 @@ func TestTwoRowsOfOneName(t *testing.T) {
 	}
 }
 
-func TestOrderByID(t *testing.T) {
+func TestS2_053_OrderByID(t *testing.T) {
 	r := setUp(t, `CREATE TABLE domain (id INT, did TEXT, domain TEXT, flags INT);
 CREATE TABLE domain_attrs (id INT, did TEXT, name TEXT, type INT, value TEXT, flags INT);
 INSERT INTO domain VALUES (1, 'x', 'x.example', 1);
@@ -154,8 +154,8 @@ INSERT INTO domain_attrs VALUES (2, 'x', 'gw', 2, 'newer', 1), (1, 'x', 'gw', 2,
 	}
 }
 
-// TestOverlay checks that what one request writes stays with it.
-func TestOverlay(t *testing.T) {
+// TestS2_052_Overlay checks that what one request writes stays with it.
+func TestS2_052_Overlay(t *testing.T) {
 	r := setUp(t, serTables+";\n"+example, map[string]any{"load_domain_attrs": 1})
 	a, b := r.request(), r.request()
 	for _, q := range []*core.Request{a, b} {
@@ -168,8 +168,8 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
-// TestPinnedSnapshot: a request keeps the attributes that it looked up.
-func TestPinnedSnapshot(t *testing.T) {
+// TestS2_054_PinnedSnapshot: a request keeps the attributes that it looked up.
+func TestS2_054_PinnedSnapshot(t *testing.T) {
 	r := setUp(t, serTables+";\n"+example, map[string]any{"load_domain_attrs": 1})
 	q := r.request()
 	r.Call(r.m, q, "lookup_domain", "$td", "iptel.org")
@@ -183,25 +183,8 @@ func TestPinnedSnapshot(t *testing.T) {
 	}
 }
 
-func TestPolicy(t *testing.T) {
-	r := setUp(t, serTables+";\n"+example, nil)
-	for _, c := range []struct{ from, to, f, t string }{
-		{"other.com", "far.com", "-", "-"},
-		{"other.com", "iptel.org", "-", "iptel"},
-		{"acme.com", "other.com", "acme", "-"},
-		{"acme.com", "sip.iptel.org", "acme", "iptel"},
-	} {
-		q := r.options(c.from, c.to)
-		r.Call(r.m, q, "lookup_domain", "$fd", "@from.uri.host")
-		r.Call(r.m, q, "lookup_domain", "$td", "@ruri.host")
-		if r.attr(q, "$f.did") != c.f || r.attr(q, "$t.did") != c.t {
-			t.Errorf("S2-044 %s → %s: %s, %s", c.from, c.to, r.attr(q, "$f.did"), r.attr(q, "$t.did"))
-		}
-	}
-}
-
-// TestNoCache covers what only db_mode 0 does.
-func TestNoCache(t *testing.T) {
+// TestS2_072_S2_084_NoCache covers what only db_mode 0 does.
+func TestS2_072_S2_084_NoCache(t *testing.T) {
 	r := setUp(t, serTables+";\n"+example, map[string]any{"db_mode": 0, "load_domain_attrs": 1})
 	count := func(f func()) (int64, int) {
 		queries, waits := r.Counter("queries").Load(), r.Waits

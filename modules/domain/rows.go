@@ -1,12 +1,6 @@
 package domain
 
-import (
-	"database/sql"
-
-	"github.com/jmoiron/sqlx"
-
-	"sipr/core"
-)
+import "sipr/core"
 
 // Flags of a row, which all tables of SER's have in common.
 const (
@@ -25,81 +19,91 @@ func usable(flags int64) bool {
 	return flags&flagLoad != 0 && flags&(flagDisabled|flagDeleted) == 0
 }
 
+// The columns in the order in which the statements name them.
+const (
+	domainDID = iota
+	domainName
+	domainFlags
+	domainColumns
+)
+
+const (
+	attrDID = iota
+	attrName
+	attrType
+	attrValue
+	attrFlags
+	attrColumns
+)
+
 // row is a usable row of the domain table.
 type row struct {
 	did, name string // name is normalised
 	flags     uint32
 }
 
-// domainRow reads a row; ok is false if it is not to be used. Every column is
-// read as text, since tables of other origin may have other types.
-func (s *store) domainRow(rows *sqlx.Rows) (r row, ok bool, err error) {
-	var did, domain, flags sql.NullString
-	if err := rows.Scan(&did, &domain, &flags); err != nil {
-		return r, false, err
+// domainRow judges a row; ok is false if it is not to be used.
+func (s *store) domainRow(c []cell) (r row, ok bool) {
+	skip := func(why string) (row, bool) {
+		s.log.Error("row skipped", "reason", why, "table", s.domainTable,
+			"did", c[domainDID].text(), "domain", c[domainName].text(), "flags", c[domainFlags].text())
+		return row{}, false
 	}
-	if !did.Valid || !domain.Valid || !flags.Valid {
-		s.log.Error("row skipped", "reason", "NULL is not allowed", "table", s.domainTable,
-			"did", did.String, "domain", domain.String, "flags", flags.String)
-		return r, false, nil
-	}
-	n, ok := number(flags.String)
-	if !ok {
-		s.log.Error("row skipped", "reason", "flags are not a number", "table", s.domainTable, "domain", domain.String, "flags", flags.String)
-		return r, false, nil
-	}
-	if !usable(n) {
-		return r, false, nil
-	}
-	_, name := normalised(domain.String)
-	if name == "" {
-		s.log.Error("row skipped", "reason", "not a domain name", "table", s.domainTable, "did", did.String, "domain", domain.String)
-		return r, false, nil
-	}
-	return row{did.String, name, uint32(n)}, true, nil
-}
-
-// attrRow reads a row of the attribute table; ok is false if it is not to be
-// used.
-func (s *store) attrRow(rows *sqlx.Rows) (did string, a core.Attr, ok bool, err error) {
-	var owner, name, typ, value, flags sql.NullString
-	if err := rows.Scan(&owner, &name, &typ, &value, &flags); err != nil {
-		return "", a, false, err
-	}
-	skip := func(why string) (string, core.Attr, bool, error) {
-		s.log.Error("row skipped", "reason", why, "table", s.attrTable, "did", owner.String, "name", name.String, "value", value.String)
-		return "", core.Attr{}, false, nil
-	}
-	if !owner.Valid {
-		return skip("the did is NULL")
-	}
-	if !name.Valid || !typ.Valid || !flags.Valid {
+	if !c[domainDID].valid || !c[domainName].valid || !c[domainFlags].valid {
 		return skip("NULL is not allowed")
 	}
-	bits, ok := number(flags.String)
+	flags, ok := c[domainFlags].number()
 	if !ok {
 		return skip("flags are not a number")
 	}
-	if !usable(bits) {
-		return "", a, false, nil
+	if !usable(flags) {
+		return row{}, false
 	}
-	if name.String == didAttr {
+	_, name := normalised(c[domainName].text())
+	if name == "" {
+		return skip("not a domain name")
+	}
+	return row{c[domainDID].text(), name, uint32(flags)}, true
+}
+
+// attrRow judges a row of the attribute table; ok is false if it is not to be
+// used.
+func (s *store) attrRow(c []cell) (a core.Attr, ok bool) {
+	skip := func(why string) (core.Attr, bool) {
+		s.log.Error("row skipped", "reason", why, "table", s.attrTable,
+			"did", c[attrDID].text(), "name", c[attrName].text(), "value", c[attrValue].text())
+		return core.Attr{}, false
+	}
+	if !c[attrDID].valid {
+		return skip("the did is NULL")
+	}
+	if !c[attrName].valid || !c[attrType].valid || !c[attrFlags].valid {
+		return skip("NULL is not allowed")
+	}
+	flags, ok := c[attrFlags].number()
+	if !ok {
+		return skip("flags are not a number")
+	}
+	if !usable(flags) {
+		return core.Attr{}, false
+	}
+	a.Name = c[attrName].text()
+	if a.Name == didAttr {
 		// It would hide the identifier that other tables refer to.
 		return skip("an attribute cannot be named did")
 	}
-	t, ok := number(typ.String)
+	t, ok := c[attrType].number()
 	if !ok {
 		return skip("the type is not a number")
 	}
-	a.Name = name.String
 	if t == typeText {
-		a.Value = core.TextValue(value.String) // NULL is empty text
-		return owner.String, a, true, nil
+		a.Value = core.TextValue(c[attrValue].text()) // NULL is empty text
+		return a, true
 	}
-	n, ok := number(value.String)
+	n, ok := c[attrValue].number()
 	if !ok {
 		return skip("the value is not a number")
 	}
 	a.Value = core.IntValue(n)
-	return owner.String, a, true, nil
+	return a, true
 }

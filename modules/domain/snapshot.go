@@ -18,6 +18,7 @@ type snapshot struct {
 // virtual is one virtual domain.
 type virtual struct {
 	did   string
+	place int // in snapshot.order
 	names []name
 	set   *core.AttrSet // did first, then the attributes in the order of rows
 }
@@ -53,33 +54,9 @@ func (s *snapshot) find(host []byte) *virtual {
 	return s.names[string(canonical(name))]
 }
 
-// add adds a name to the virtual domain did. It reports false if the name
-// belongs to a domain already: the first row wins.
-func (s *snapshot) add(did, text string, flags uint32) bool {
-	if s.names[text] != nil {
-		return false
-	}
-	v := s.dids[did]
-	if v == nil {
-		v = &virtual{did: did}
-		s.dids[did] = v
-		s.order = append(s.order, v)
-	}
-	v.names = append(v.names, name{text, flags})
-	s.names[text] = v
-	return true
-}
-
-// finish gives every virtual domain its set of attributes.
-func (s *snapshot) finish(attrs map[string][]core.Attr) {
-	for _, v := range s.order {
-		v.set = attrSet(v.did, attrs[v.did])
-	}
-}
-
 // attrSet makes the set that lookup_domain publishes.
 func attrSet(did string, attrs []core.Attr) *core.AttrSet {
-	list := make([]core.Attr, 0, 1+len(attrs))
-	list = append(list, core.Attr{Name: didAttr, Value: core.TextValue(did)})
-	return core.NewAttrSet(append(list, attrs...))
+	return core.NewAttrSet(append([]core.Attr{didOf(did)}, attrs...))
 }
+
+func didOf(did string) core.Attr { return core.Attr{Name: didAttr, Value: core.TextValue(did)} }

@@ -4,10 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
-
-	"github.com/jmoiron/sqlx"
 
 	"sipr/core"
 	"sipr/core/database"
@@ -64,7 +61,15 @@ func (m *Module) openStore(ctx context.Context) (*store, error) {
 	q := db.Quote
 	read := "SELECT " + q(d.did) + ", " + q(d.domain) + ", " + q(d.flags) + " FROM " + db.Quote(d.table)
 	s.allDomains = read + order
-	s.oneName = read + " WHERE LOWER(" + q(d.domain) + ") IN (?, ?, ?, ?)" + order
+	folds, err := foldsCase(ctx, db, d.table, d.domain)
+	if err != nil {
+		return nil, err
+	}
+	key := q(d.domain)
+	if !folds {
+		key = "LOWER(" + key + ")"
+	}
+	s.oneName = read + " WHERE " + key + " IN (?, ?, ?, ?)" + order
 	s.oneDID = read + " WHERE " + q(d.did) + " = ?" + order
 	if !s.withAttrs {
 		return s, nil
@@ -145,6 +150,22 @@ func prepareTable(ctx context.Context, db *database.DB, param, table string, col
 	return " ORDER BY " + strings.Join(order, ", "), nil
 }
 
+// foldsCase tells whether a column compares in any letter case by itself, so
+// that a query need not spoil the use of its index. SQLite has an index of
+// names in lower case instead.
+func foldsCase(ctx context.Context, db *database.DB, table, column string) (bool, error) {
+	if db.Dialect != database.MySQL {
+		return false, nil
+	}
+	var collation []string
+	err := db.SelectContext(ctx, &collation, "SELECT COALESCE(collation_name, '') FROM information_schema.columns "+
+		"WHERE table_schema = DATABASE() AND table_name = ? AND column_name = ?", table, column)
+	if err != nil {
+		return false, fmt.Errorf("database %s: collation of %s.%s: %w", db.Name, table, column, err)
+	}
+	return len(collation) == 1 && strings.HasSuffix(collation[0], "_ci"), nil
+}
+
 func columnsOf(ctx context.Context, db *database.DB, what, table string) ([]string, error) {
 	rows, err := db.QueryxContext(ctx, "SELECT "+what+" FROM "+db.Quote(table)+" WHERE 1 = 0")
 	if err != nil {
@@ -156,37 +177,29 @@ func columnsOf(ctx context.Context, db *database.DB, what, table string) ([]stri
 
 // load reads both tables into a new snapshot.
 func (s *store) load(ctx context.Context) (*snapshot, error) {
-	snap := newSnapshot()
-	err := s.each(ctx, s.domainTable, s.allDomains, nil, func(rows *sqlx.Rows) error {
-		r, ok, err := s.domainRow(rows)
-		switch {
-		case err != nil:
-			return err
-		case !ok:
-			snap.unused++
-		case !snap.add(r.did, r.name, r.flags):
+	b := newBuilder()
+	err := s.stream(ctx, s.domainTable, s.allDomains, domainColumns, func(c []cell) {
+		r, ok := s.domainRow(c)
+		if !ok {
+			b.snap.unused++
+		} else if !b.add(r) {
 			s.log.Warn("domain name twice, the first row counts", "domain", r.name, "did", r.did)
 		}
-		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	attrs := map[string][]core.Attr{}
 	if s.withAttrs {
-		err = s.each(ctx, s.attrTable, s.allAttrs, nil, func(rows *sqlx.Rows) error {
-			did, attr, ok, err := s.attrRow(rows)
-			if ok {
-				attrs[did] = append(attrs[did], attr)
+		err = s.stream(ctx, s.attrTable, s.allAttrs, attrColumns, func(c []cell) {
+			if a, ok := s.attrRow(c); ok {
+				b.addAttr(c[attrDID].text(), &a)
 			}
-			return err
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	snap.finish(attrs)
-	return snap, nil
+	return b.finish(), nil
 }
 
 // findDID asks the database for the virtual domain of a name.
@@ -200,13 +213,11 @@ func (s *store) findDID(ctx context.Context, host []byte) (did string, found boo
 	if strings.IndexByte(want, ':') >= 0 {
 		args = []any{want, "[" + want + "]", written, "[" + written + "]"}
 	}
-	err = s.each(ctx, s.domainTable, s.oneName, args, func(rows *sqlx.Rows) error {
-		r, ok, err := s.domainRow(rows)
+	err = s.each(ctx, s.domainTable, s.oneName, args, domainColumns, func(c []cell) {
 		// A database may compare more loosely than normalise does.
-		if ok && !found && r.name == want {
+		if r, ok := s.domainRow(c); ok && !found && r.name == want {
 			did, found = r.did, true
 		}
-		return err
 	})
 	return did, found && err == nil, err
 }
@@ -214,12 +225,11 @@ func (s *store) findDID(ctx context.Context, host []byte) (did string, found boo
 // nameOf asks the database for the canonical name of a virtual domain.
 func (s *store) nameOf(ctx context.Context, did string) (name string, found bool, err error) {
 	canon := false
-	err = s.each(ctx, s.domainTable, s.oneDID, []any{did}, func(rows *sqlx.Rows) error {
-		r, ok, err := s.domainRow(rows)
+	err = s.each(ctx, s.domainTable, s.oneDID, []any{did}, domainColumns, func(c []cell) {
+		r, ok := s.domainRow(c)
 		if ok && r.did == did && (!found || !canon && r.flags&flagCanon != 0) {
 			name, found, canon = r.name, true, r.flags&flagCanon != 0
 		}
-		return err
 	})
 	return name, found && err == nil, err
 }
@@ -229,41 +239,14 @@ func (s *store) nameOf(ctx context.Context, did string) (name string, found bool
 func (s *store) attrsOf(ctx context.Context, did string) (*core.AttrSet, error) {
 	var attrs []core.Attr
 	if s.withAttrs {
-		err := s.each(ctx, s.attrTable, s.attrsOfID, []any{did}, func(rows *sqlx.Rows) error {
-			owner, attr, ok, err := s.attrRow(rows)
-			if ok && owner == did {
-				attrs = append(attrs, attr)
+		err := s.each(ctx, s.attrTable, s.attrsOfID, []any{did}, attrColumns, func(c []cell) {
+			if a, ok := s.attrRow(c); ok && c[attrDID].text() == did {
+				attrs = append(attrs, a)
 			}
-			return err
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
 	return attrSet(did, attrs), nil
-}
-
-// each runs a query and gives its rows to f.
-func (s *store) each(ctx context.Context, table, query string, args []any, f func(*sqlx.Rows) error) error {
-	s.queries.Add(1)
-	rows, err := s.db.QueryxContext(ctx, query, args...)
-	if err != nil {
-		return fmt.Errorf("database %s: read table %s: %w", s.db.Name, table, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := f(rows); err != nil {
-			return fmt.Errorf("database %s: read table %s: %w", s.db.Name, table, err)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("database %s: read table %s: %w", s.db.Name, table, err)
-	}
-	return nil
-}
-
-// number parses the text of a column that holds whole numbers.
-func number(s string) (int64, bool) {
-	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
-	return n, err == nil
 }

@@ -9,9 +9,9 @@ import (
 
 func (m *Module) commands() []core.Command {
 	return []core.Command{
-		{Name: "reload", Doc: "reads the rules of the file and of the table again", Run: m.cmdReload},
-		{Name: "dump", Doc: "shows the rules", Run: m.cmdDump},
-		{Name: "test", Doc: "shows where a number would be led, in the order of the tries; among gateways of one priority the heaviest is shown first", Args: "<number>", Run: m.cmdTest},
+		{Name: "reload", Doc: "Reads the rules of the file and of the table again.", Run: m.cmdReload},
+		{Name: "dump", Doc: "Shows the rules.", Run: m.cmdDump},
+		{Name: "test", Doc: "Shows where a number would be led, in the order of the tries; among gateways of one priority the heaviest comes first.", Args: "<number>", Run: m.cmdTest},
 	}
 }
 

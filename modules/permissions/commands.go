@@ -10,6 +10,8 @@ func (m *Module) commands() []core.Command {
 	return []core.Command{
 		{Name: "reload", Run: m.cmdReload, Doc: "Reads the trusted sources from the database anew."},
 		{Name: "dump", Run: m.cmdDump, Doc: "Shows the trusted sources."},
+		{Name: "trustedReload", Run: m.cmdReload, Doc: "Kamailio's name of permissions.reload."},
+		{Name: "trustedDump", Run: m.cmdDump, Doc: "Kamailio's name of permissions.dump."},
 		{Name: "addressReload", Run: m.cmdReload, Doc: "Kamailio's name of permissions.reload."},
 		{Name: "addressDump", Run: m.cmdDump, Doc: "Kamailio's name of permissions.dump."},
 	}

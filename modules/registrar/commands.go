@@ -15,18 +15,17 @@ import (
 const maxDump = 1000
 
 func (m *Module) commands() []core.Command {
-	return []core.Command{
+	return append([]core.Command{
 		{Name: "dump", Doc: "Lists registered users, at most 1000 a call, in an order that stays the same while nobody registers.", Args: "[count [offset]]", Run: m.cmdDump},
 		{Name: "lookup", Doc: "Shows the contacts of a user.", Args: "<aor>", Run: m.cmdLookup},
 		{Name: "rm", Doc: "Removes a contact of a user, or all of them.", Args: "<aor> [contact]", Run: m.cmdRm},
 		{Name: "add", Doc: "Registers a contact that stays for a number of seconds.", Args: "<aor> <contact> [expires]", Run: m.cmdAdd},
 		{Name: "stats", Doc: "Counts users and contacts.", Run: m.cmdStats},
-	}
+	}, m.ulCommands()...)
 }
 
-// aorArg reads an AoR; the scheme may be missing.
-func (m *Module) aorArg(c *core.Call) ([]byte, error) {
-	text := c.String(0)
+// aorKey reads an AoR, with any name of its domain; the scheme may be missing.
+func (m *Module) aorKey(text string) ([]byte, error) {
 	if text == "" {
 		return nil, &core.Fault{Code: 400, Reason: "an address of record is expected"}
 	}
@@ -108,7 +107,7 @@ func addAoR(c *core.Call, key string, list []binding, now clock.Time) {
 }
 
 func (m *Module) cmdLookup(_ context.Context, c *core.Call) error {
-	key, err := m.aorArg(c)
+	key, err := m.aorKey(c.String(0))
 	if err != nil {
 		return err
 	}
@@ -121,15 +120,20 @@ func (m *Module) cmdLookup(_ context.Context, c *core.Call) error {
 }
 
 func (m *Module) cmdRm(ctx context.Context, c *core.Call) error {
-	key, err := m.aorArg(c)
+	key, err := m.aorKey(c.String(0))
 	if err != nil {
 		return err
 	}
+	return m.remove(ctx, key, c.String(1))
+}
+
+// remove removes a contact of an AoR, or all of them if it is "".
+func (m *Module) remove(ctx context.Context, key []byte, contact string) error {
 	change := &removal{now: m.host.Clock().Now()}
-	if text := c.String(1); text != "" {
-		u, err := sipmsg.ParseURI([]byte(text))
+	if contact != "" {
+		u, err := sipmsg.ParseURI([]byte(contact))
 		if err != nil {
-			return &core.Fault{Code: 400, Reason: "bad contact " + text}
+			return &core.Fault{Code: 400, Reason: "bad contact " + contact}
 		}
 		change.uri = &u
 	}
@@ -141,21 +145,42 @@ func (m *Module) cmdRm(ctx context.Context, c *core.Call) error {
 	return nil
 }
 
-// cmdAdd registers as a REGISTER would, with a Call-ID of its own. CSeq is the
-// time, so that a later call changes what an earlier one made.
 func (m *Module) cmdAdd(ctx context.Context, c *core.Call) error {
-	key, err := m.aorArg(c)
+	key, err := m.aorKey(c.String(0))
 	if err != nil {
 		return err
 	}
-	expires := c.Int(2, int64(m.defaultExpires/time.Second))
-	if expires < 1 || expires > int64(maxLifetime/time.Second) {
+	return m.insert(ctx, c, key, insertion{contact: c.String(1), expires: c.Int(2, -1), callID: "registrar.add"})
+}
+
+// insertion is what a command registers.
+type insertion struct {
+	contact string
+	expires int64 // seconds; -1 for default_expires
+	q       string
+	path    string
+	callID  string
+}
+
+// insert registers as a REGISTER would, with a Call-ID of its own. CSeq is the
+// time, so that a later call changes what an earlier one made.
+func (m *Module) insert(ctx context.Context, c *core.Call, key []byte, in insertion) error {
+	if in.contact == "" {
+		return &core.Fault{Code: 400, Reason: "a contact is expected"}
+	}
+	if in.expires == -1 {
+		in.expires = int64(m.defaultExpires.Load() / time.Second)
+	}
+	if in.expires < 1 || in.expires > int64(maxLifetime/time.Second) {
 		return &core.Fault{Code: 400, Reason: "expires is from 1 second to 30 days"}
 	}
 	now := m.host.Clock().Now()
-	g := &registration{m: m, now: now, callID: []byte("registrar.add"), cseq: uint32(now.Unix()), contacts: make([]contact, 1)}
-	ref := m.parseContact(&g.contacts[0], []byte("<"+c.String(1)+">"), uint32(expires))
-	if ref != nil {
+	g := &registration{m: m, now: now, callID: []byte(in.callID), cseq: uint32(now.Unix()), path: []byte(in.path), contacts: make([]contact, 1)}
+	text := "<" + in.contact + ">"
+	if in.q != "" {
+		text += ";q=" + in.q
+	}
+	if ref := m.parseContact(&g.contacts[0], []byte(text), uint32(in.expires)); ref != nil {
 		return &core.Fault{Code: ref.code, Reason: ref.reason}
 	}
 	if err := m.store.change(ctx, key, g); err != nil {

@@ -53,7 +53,7 @@ func (m *Module) parseContact(c *contact, v []byte, expires uint32) *refusal {
 	if err != nil {
 		return badContact
 	}
-	*c = contact{expires: expires, q: uint16(m.defaultQ)}
+	*c = contact{expires: expires, q: uint16(m.defaultQ.Load())}
 	if c.uri, err = na.URI(); err != nil {
 		return badContact
 	}
@@ -119,11 +119,11 @@ type requestEngine interface {
 
 // bound applies the limits of lifetimes (RFC 3261 §10.3 step 7).
 func (m *Module) bound(c *contact) *refusal {
-	limit := uint32(m.maxExpires.Seconds())
+	limit := uint32(m.maxExpires.Load().Seconds())
 	if c.expires > limit {
 		c.expires = limit
 	}
-	if c.expires > 0 && c.expires < uint32(m.minExpires.Seconds()) && c.expires < 3600 {
+	if c.expires > 0 && c.expires < uint32(m.minExpires.Load().Seconds()) && c.expires < 3600 {
 		return tooBrief
 	}
 	return nil

@@ -112,7 +112,7 @@ func (m *Module) refuse(r *core.Request, g *registration, flags int64, ref *refu
 		return core.False(ref.why)
 	}
 	if ref == tooBrief {
-		g.headers = core.IntValue(int64(m.minExpires.Seconds())).Append(append(g.headers[:0], "Min-Expires: "...))
+		g.headers = core.IntValue(int64(m.minExpires.Load().Seconds())).Append(append(g.headers[:0], "Min-Expires: "...))
 		g.headers = append(g.headers, "\r\n"...)
 	}
 	return m.answer(r, g, ref.code, ref.reason, core.False(ref.why))

@@ -33,7 +33,7 @@ func (m *Module) lookup(r *core.Request, a *core.Args) core.Result {
 		return res
 	}
 	var order [maxOrder]uint8
-	best := rank(order[:0], list, r.Now, m.maxBranches)
+	best := rank(order[:0], list, r.Now, m.maxBranches.Load())
 	r.ClearTargets()
 	for i, n := range best {
 		t := m.target(&list[n])
@@ -127,7 +127,7 @@ func before(a, b *binding) bool {
 // says so; else where its URI leads. Its texts are the binding's, which never
 // change.
 func (m *Module) target(b *binding) core.Target {
-	t := core.Target{URI: b.get(fContact), Q: int(b.q)}
+	t := core.Target{URI: b.get(fContact), Q: int(b.q), Datagram: b.socket != nil && b.socket.Proto == core.UDP}
 	if p := b.get(fPath); len(p) > 0 {
 		t.Path = p
 	}

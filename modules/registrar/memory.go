@@ -5,8 +5,8 @@ import (
 	"context"
 	"hash/maphash"
 	"sync"
-	"sync/atomic"
 
+	"sipr/core"
 	"sipr/core/clock"
 )
 
@@ -52,15 +52,15 @@ type shard struct {
 type memory struct {
 	seed     maphash.Seed
 	shards   [shards]shard
-	aors     atomic.Int64
-	contacts atomic.Int64
+	aors     *core.Counter
+	contacts *core.Counter
 	watchers []func(key string, now []binding)
 }
 
 var _ store = (*memory)(nil)
 
 func newMemory() *memory {
-	s := &memory{seed: maphash.MakeSeed()}
+	s := &memory{seed: maphash.MakeSeed(), aors: new(core.Counter), contacts: new(core.Counter)}
 	for i := range s.shards {
 		s.shards[i].m = map[string]*record{}
 	}

@@ -56,8 +56,8 @@ type gateways interface {
 type Module struct {
 	dbURL, table, node                     string
 	dbMode                                 int
-	defaultExpires, minExpires, maxExpires time.Duration
-	maxContacts, maxBranches, defaultQ     int
+	defaultExpires, minExpires, maxExpires core.Live[time.Duration]
+	maxContacts, maxBranches, defaultQ     core.Live[int]
 	caseSensitive, received, nat, usePath  bool
 
 	date atomic.Pointer[dateLine]
@@ -88,8 +88,8 @@ var (
 func New() core.Module {
 	m := &Module{
 		table: "location", dbMode: 1,
-		defaultExpires: time.Hour, minExpires: time.Minute, maxExpires: time.Hour,
-		maxContacts: 10, maxBranches: 12, defaultQ: 1000,
+		defaultExpires: core.LiveOf(time.Hour), minExpires: core.LiveOf(time.Minute), maxExpires: core.LiveOf(time.Hour),
+		maxContacts: core.LiveOf(10), maxBranches: core.LiveOf(12), defaultQ: core.LiveOf(1000),
 		caseSensitive: true, received: true,
 	}
 	m.pool.New = func() any { return &registration{m: m} }
@@ -107,12 +107,12 @@ func (m *Module) Describe() core.Spec {
 			core.SecretParam(&m.dbURL, "db_url", "database of the location table; empty for core's db_url"),
 			core.StringParam(&m.table, "table", "name of the location table", core.Identifier),
 			core.IntParam(&m.dbMode, "db_mode", "0 keeps bindings in memory only, 1 writes them to the database before the 200 is sent", core.OneOf(0, 1)),
-			core.DurationParam(&m.defaultExpires, time.Second, "default_expires", "lifetime of a binding where the request names none", core.Between(time.Second, maxLifetime)),
-			core.DurationParam(&m.minExpires, time.Second, "min_expires", "shorter lifetimes are refused with 423, but never those of an hour or more", core.Between(0, maxLifetime)),
-			core.DurationParam(&m.maxExpires, time.Second, "max_expires", "longer lifetimes are shortened to this", core.Between(time.Second, maxLifetime)),
-			core.IntParam(&m.maxContacts, "max_contacts", "how many contacts an AoR may have; more are refused with 403", core.Between(1, 50)),
-			core.IntParam(&m.maxBranches, "max_branches", "how many contacts lookup uses at most", core.Between(1, 50)),
-			core.IntParam(&m.defaultQ, "default_q", "preference, in thousandths, of a contact without q", core.Between(0, 1000)),
+			core.LiveDurationParam(&m.defaultExpires, time.Second, "default_expires", "lifetime of a binding where the request names none", core.Between(time.Second, maxLifetime)),
+			core.LiveDurationParam(&m.minExpires, time.Second, "min_expires", "shorter lifetimes are refused with 423, but never those of an hour or more", core.Between(0, maxLifetime), m.checkMin),
+			core.LiveDurationParam(&m.maxExpires, time.Second, "max_expires", "longer lifetimes are shortened to this", core.Between(time.Second, maxLifetime), m.checkMax),
+			core.LiveIntParam(&m.maxContacts, "max_contacts", "how many contacts an AoR may have; more are refused with 403", core.Between(1, 50)),
+			core.LiveIntParam(&m.maxBranches, "max_branches", "how many contacts lookup uses at most", core.Between(1, 50)),
+			core.LiveIntParam(&m.defaultQ, "default_q", "preference, in thousandths, of a contact without q", core.Between(0, 1000)),
 			core.BoolParam(&m.caseSensitive, "case_sensitive", "whether alice and Alice are two users"),
 			core.BoolParam(&m.received, "received", "keep the source address of a registration over UDP where the contact names another one"),
 			core.BoolParam(&m.nat, "nat", "make lookup send to the source address that was kept instead of the contact's own"),
@@ -127,8 +127,8 @@ func (m *Module) Describe() core.Spec {
 // Configure implements core.Configurer.
 func (m *Module) Configure(h core.Host) (err error) {
 	m.host = h
-	if m.minExpires > m.maxExpires {
-		return fmt.Errorf("min_expires %v exceeds max_expires %v", m.minExpires, m.maxExpires)
+	if err := notAbove(m.minExpires.Load(), m.maxExpires.Load()); err != nil {
+		return err
 	}
 	if h.Loaded("domain") {
 		if m.domains, err = core.Bind[domains](h, "domain"); err != nil {
@@ -148,10 +148,34 @@ func (m *Module) Configure(h core.Host) (err error) {
 	m.accepted, m.refused, m.failed = h.Counter("accepted"), h.Counter("refused"), h.Counter("failed")
 	m.expired, m.lost = h.Counter("expired"), h.Counter("unreadable_rows")
 	m.mem = newMemory()
+	m.mem.aors, m.mem.contacts = h.Counter("users").Level(), h.Counter("contacts").Level()
 	m.store = m.mem
 	h.Every(time.Second, m.sweep)
 	if m.dbMode != 0 {
 		h.Every(10*time.Second, m.purge)
+	}
+	return nil
+}
+
+// checkMin and checkMax judge changes of a router that runs. In the settings
+// either may come first; Configure judges those.
+func (m *Module) checkMin(d time.Duration) error {
+	if m.host == nil {
+		return nil
+	}
+	return notAbove(d, m.maxExpires.Load())
+}
+
+func (m *Module) checkMax(d time.Duration) error {
+	if m.host == nil {
+		return nil
+	}
+	return notAbove(m.minExpires.Load(), d)
+}
+
+func notAbove(min, max time.Duration) error {
+	if min > max {
+		return fmt.Errorf("min_expires %v exceeds max_expires %v", min, max)
 	}
 	return nil
 }

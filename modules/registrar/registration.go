@@ -87,7 +87,7 @@ func (g *registration) parse(r *core.Request) error {
 func (g *registration) parseContacts(r *core.Request) *refusal {
 	m := g.m
 	header := r.Msg.Get(sipmsg.HExpires)
-	expires := uint32(m.defaultExpires.Seconds())
+	expires := uint32(m.defaultExpires.Load().Seconds())
 	if header != nil {
 		expires = lifetime(header)
 	}
@@ -117,7 +117,7 @@ func (g *registration) parseContacts(r *core.Request) *refusal {
 			}
 			kept++
 		}
-		if kept > m.maxContacts || len(g.contacts) > 4*m.maxContacts {
+		if most := m.maxContacts.Load(); kept > most || len(g.contacts) > 4*most {
 			return tooMany
 		}
 	}
@@ -133,10 +133,14 @@ func (g *registration) extensions(msg *sipmsg.Message) *refusal {
 		if len(v.Value) == 0 || g.m.usePath && sipmsg.EqualFold(v.Value, "path") {
 			continue
 		}
-		g.headers = append(append(g.headers, "Unsupported: "...), v.Value...)
-		g.headers = append(g.headers, "\r\n"...)
+		sep := ", "
+		if len(g.headers) == 0 {
+			sep = "Unsupported: "
+		}
+		g.headers = append(append(g.headers, sep...), v.Value...)
 	}
 	if len(g.headers) > 0 {
+		g.headers = append(g.headers, "\r\n"...)
 		return badExtension
 	}
 	if !g.m.usePath || !msg.Has(sipmsg.HPath) {
@@ -213,7 +217,7 @@ func (g *registration) decide(now []binding) ([]binding, bool, error) {
 			next = append(next, g.bind(c, g.find(now, c)))
 		}
 	}
-	if len(next) > g.m.maxContacts {
+	if len(next) > g.m.maxContacts.Load() {
 		return nil, false, tooMany
 	}
 	g.result = next

@@ -24,8 +24,7 @@ func (m *Module) looseRoute(r *core.Request, _ *core.Args) core.Result {
 		}
 	}
 	inside := r.RouteParams != nil && r.Msg.ToTag() != nil
-	if inside && (m.proves(r, r.Msg.FromTag()) || m.proves(r, r.Msg.ToTag())) {
-		r.InDialog = true
+	if inside && m.enter(r) {
 		if _, gateway := sipmsg.HeaderParam(r.RouteParams, gatewayMark); m.gateways != nil && !gateway {
 			r.Barrier = m.barrier
 		}
@@ -40,6 +39,27 @@ func (m *Module) looseRoute(r *core.Request, _ *core.Args) core.Result {
 		return core.False("preloaded")
 	}
 	return core.False("none")
+}
+
+// enter notes that a request belongs to a dialog and gives it the dialog's
+// attributes. It reports false if the Route does not prove that.
+func (m *Module) enter(r *core.Request) bool {
+	tag, reverse, ok := m.owner(r)
+	if ok {
+		r.InDialog = true
+		m.cookies.restore(r, tag, reverse)
+	}
+	return ok
+}
+
+// owner returns the tag of who set the dialog up, and whether that is not who
+// sent this request; ok is false where the Route proves neither.
+func (m *Module) owner(r *core.Request) (tag []byte, reverse, ok bool) {
+	if tag = r.Msg.FromTag(); m.proves(r, tag) {
+		return tag, false, true
+	}
+	tag = r.Msg.ToTag()
+	return tag, true, m.proves(r, tag)
 }
 
 // topRoute parses the URI of the topmost Route value.

@@ -3,7 +3,8 @@
 //
 // A Record-Route of ours carries a MAC over the Call-ID and the tag of who set
 // the dialog up. Only a request that brings it back belongs to a dialog that
-// went through this router; an invented To tag and Route buy nothing.
+// went through this router; an invented To tag and Route buy nothing. It also
+// carries the attributes that have the flag dialog_cookie.
 package rr
 
 import (
@@ -24,6 +25,7 @@ type Module struct {
 	host       core.Host
 	k0, k1     uint64
 	appendFrom bool
+	cookies    cookies
 	gateways   gateways // nil without the module
 	// barrier is its IsGateway: made once, as a method value is memory.
 	barrier func(netip.Addr) bool
@@ -34,7 +36,7 @@ type Module struct {
 type gateways interface{ IsGateway(netip.Addr) bool }
 
 // New returns the module with its defaults.
-func New() core.Module { return &Module{} }
+func New() core.Module { return &Module{cookies: cookies{enabled: true, size: 256}} }
 
 var (
 	_ core.Configurer = (*Module)(nil)
@@ -47,13 +49,13 @@ func (m *Module) Describe() core.Spec {
 		Name:    "rr",
 		Summary: "Record-Route and loose routing, with proof that a dialog was set up through this router.",
 		Wants:   []string{"gateway"},
-		Params: []core.Param{
+		Params: append(m.cookies.params(),
 			core.BoolParam(&m.appendFrom, "append_fromtag", "add ;ftag= with the tag of From to Record-Route"),
-		},
+		),
 		Exports: []core.Export{
 			core.Func("record_route", m.recordRoute, "Stays in the path of the dialog that this request may set up. Where the branch leaves over another socket than it came, both are recorded.").
 				In(core.RequestRoute | core.BranchRoute | core.FailureRoute),
-			core.Func("loose_route", m.looseRoute, "Removes our own Route and repairs what a strict router did. True if the request belongs to a dialog that was set up through this router; else false and why: none (no Route), preloaded (only ours, outside a dialog), foreign (a Route that is not ours is left) or forged (only ours, without proof).").
+			core.Func("loose_route", m.looseRoute, "Removes our own Route and repairs what a strict router did. True if the request belongs to a dialog that was set up through this router: its attributes with the flag dialog_cookie are there again. Else false and why: none (no Route), preloaded (only ours, outside a dialog), foreign (a Route that is not ours is left) or forged (only ours, without proof).").
 				In(core.RequestRoute),
 			core.Func("add_rr_param", m.addParam, "Adds parameters to our Record-Route, such as \";nat=yes\".", core.Text("params", "with the leading semicolon")).
 				In(core.RequestRoute | core.BranchRoute | core.FailureRoute),
@@ -67,6 +69,9 @@ func (m *Module) Describe() core.Spec {
 func (m *Module) Configure(h core.Host) error {
 	m.host = h
 	m.record = m.appendRecord
+	if err := m.cookies.configure(h); err != nil {
+		return err
+	}
 	if !h.Loaded("gateway") {
 		return nil
 	}
@@ -80,6 +85,7 @@ func (m *Module) Configure(h core.Host) error {
 // Start implements core.Starter.
 func (m *Module) Start(context.Context) error {
 	key := m.host.Secret("record-route")
+	m.cookies.start(m.host)
 	m.k0, m.k1 = binary.LittleEndian.Uint64(key[:]), binary.LittleEndian.Uint64(key[8:])
 	return nil
 }
@@ -130,7 +136,8 @@ func (m *Module) appendLine(dst []byte, r *core.Request, s *core.Socket, double 
 	}
 	dst = append(dst, ";lr;mac="...)
 	tag := r.Msg.FromTag()
-	if r.InDialog && !m.proves(r, tag) {
+	reverse := r.InDialog && !m.proves(r, tag)
+	if reverse {
 		tag = r.Msg.ToTag()
 	}
 	gateway := m.viaGateway(r)
@@ -141,6 +148,7 @@ func (m *Module) appendLine(dst []byte, r *core.Request, s *core.Socket, double 
 	if m.appendFrom {
 		dst = append(append(dst, ";ftag="...), r.Msg.FromTag()...)
 	}
+	dst = m.cookies.appendTo(dst, r, tag, reverse)
 	dst = append(dst, r.RRParams...)
 	return append(dst, ">\r\n"...)
 }

@@ -11,6 +11,9 @@ import (
 // ended last and msg its response, which is not kept in b.reply yet.
 func (t *tx) decide(b *branch, msg *sipmsg.Message, now clock.Time) {
 	best := t.best()
+	if best == nil { // redirected to contacts that waited, and none can be reached
+		b.code, best = 480, b
+	}
 	for _, o := range t.branches {
 		o.judged = true
 	}
@@ -81,9 +84,9 @@ func (t *tx) failureRoute(best *branch, reply *sipmsg.Message, now clock.Time) b
 	t.failCode = best.code
 	r.Reply = reply
 	r.ClearTargets()
-	t.inFailure = true
+	t.mayWait = true
 	r.Engine.RunRoute(r, core.FailureRoute, route)
-	t.inFailure = false
+	t.mayWait = false
 	r.Reply = nil
 	t.out = r.Out
 	if t.state >= completed {
@@ -107,11 +110,22 @@ func (t *tx) sendBest(best *branch, reply *sipmsg.Message, now clock.Time) {
 		if t.canceled {
 			code = 487
 		}
+		if t.unspeakable(code) {
+			t.silence(code, now)
+			return
+		}
 		t.reply(&core.Answer{Code: code, Reason: sipmsg.ReasonPhrase(code)})
 		return
 	}
-	if code == 401 || code == 407 {
+	if t.unspeakable(code) {
+		t.silence(code, now)
+		return
+	}
+	switch code {
+	case 401, 407:
 		t.collectChallenges(best, reply)
+	case 300, 301, 302:
+		t.collectContacts(best, reply)
 	}
 	t.replyRoute(reply)
 	if code == 503 {
@@ -139,4 +153,51 @@ func (t *tx) collectChallenges(best *branch, reply *sipmsg.Message) {
 	}
 	other.Reset()
 	t.m.scratch.Put(other)
+}
+
+// collectContacts adds the contacts of the other branches' redirections to the
+// one that is sent on (§16.7 step 6).
+func (t *tx) collectContacts(best *branch, reply *sipmsg.Message) {
+	other := t.m.scratch.Get().(*sipmsg.Message)
+	for _, b := range t.branches {
+		if b == best || b.code < 300 || b.code > 302 || len(b.reply) == 0 || other.Parse(b.reply) != nil {
+			continue
+		}
+		for v := other.Values(sipmsg.HContact); v.Next(); {
+			if reply.Room(len(v.Value)+32) && !hasContact(reply, v.Value) {
+				reply.Append([]byte("Contact"), v.Value)
+			}
+		}
+	}
+	other.Reset()
+	t.m.scratch.Put(other)
+}
+
+func hasContact(m *sipmsg.Message, value []byte) bool {
+	n, err := sipmsg.ParseNameAddr(value)
+	if err != nil {
+		return true // nobody needs it
+	}
+	for v := m.Values(sipmsg.HContact); v.Next(); {
+		if o, err := sipmsg.ParseNameAddr(v.Value); err == nil && sameURI(n.URIText, o.URIText) {
+			return true
+		}
+	}
+	return false
+}
+
+// unspeakable tells whether a status must not be sent: 408 to a request other
+// than INVITE, whose sender has given up itself by then, and would take it for
+// a word of the next element's (RFC 4320 §4.2).
+func (t *tx) unspeakable(code int) bool {
+	return code == 408 && t.method != sipmsg.INVITE && !t.m.nonInvite408.Load()
+}
+
+// silence ends the server transaction without a final response.
+func (t *tx) silence(code int, now clock.Time) {
+	t.r.Final(core.FinalEvent{Code: code, Reason: []byte(sipmsg.ReasonPhrase(code)), ToTag: t.tag[:], Now: now})
+	t.mu.Lock()
+	t.m.reuse(t.last)
+	t.last, t.code, t.state = nil, code, completed
+	t.mu.Unlock()
 }

@@ -14,12 +14,22 @@ type branch struct {
 	n    int
 	id   []byte // our branch parameter
 	flow core.Flow
-	req  []byte // the request as sent; after a final response to INVITE the ACK to it
-	code int    // of the last response, 0 for none; 408 and others also of our own
+	// ways is where the branch's destination may be reached, in the order of
+	// trial; way is the index of flow.
+	ways []core.Flow
+	way  int
+	// breadth is the Max-Breadth that it was sent with.
+	breadth int
+	// record and rrParams is what our Record-Route in it was made of.
+	record   func(dst []byte, r *core.Request, out *core.Socket) []byte
+	rrParams []byte
+	req      []byte // the request as sent; after a final response to INVITE the ACK to it
+	code     int    // of the last response, 0 for none; 408 and others also of our own
 	// reply is the final response, kept until the best one is chosen; empty
 	// for one of our own.
 	reply []byte
-	// forwarded tells that the final response has been sent on or judged.
+	// judged tells that the final response has been sent on, was weighed in an
+	// earlier choice, or counts for nothing: another branch has taken over.
 	judged bool
 
 	wantCancel bool // CANCEL is due as soon as there is a provisional response
@@ -70,6 +80,9 @@ func (b *branch) recycle() {
 	b.code, b.judged, b.wantCancel, b.canceled, b.cancelDone, b.acked = 0, false, false, false, false, false
 	b.retrAt, b.frAt, b.interval = 0, 0, 0
 	b.flow = core.Flow{}
+	clear(b.ways)
+	b.ways, b.way, b.breadth = b.ways[:0], 0, 0
+	b.record, b.rrParams = nil, nil
 }
 
 // shrink gives back what a finished branch does not need any more: all but the
@@ -105,8 +118,19 @@ func (b *branch) begin(now clock.Time, fr time.Duration) {
 	if !b.flow.Proto().Reliable() {
 		b.interval = t.m.t1
 		b.setRetransmit(now.Add(b.interval))
+	} else if t.method != sipmsg.INVITE && t.done == nil {
+		b.setRetransmit(now.Add(t.m.untilT2()))
 	}
 	b.setTimeout(now.Add(fr))
+}
+
+// untilT2 is how long it takes Timer E to reach T2. A request other than INVITE
+// that has no response by then gets 100 (RFC 4320 §4.1).
+func (m *Module) untilT2() (d time.Duration) {
+	for i := m.t1; i < m.t2; i *= 2 {
+		d += i
+	}
+	return d
 }
 
 func (b *branch) setRetransmit(at clock.Time) {
@@ -150,9 +174,16 @@ func (b *branch) retransmit(now clock.Time) {
 	case t.method == sipmsg.INVITE:
 		t.out.Send(b.flow, append(t.out.Buffer(), b.req...))
 		b.interval *= 2
+	case b.flow.Proto().Reliable():
+		b.retrAt = 0
+		t.sendTrying()
+		return
 	default:
 		t.out.Send(b.flow, append(t.out.Buffer(), b.req...))
 		b.interval = min(2*b.interval, t.m.t2)
+		if b.interval == t.m.t2 {
+			t.sendTrying()
+		}
 		if b.code >= 100 { // Proceeding: Timer E runs at T2
 			b.interval = t.m.t2
 		}
@@ -166,6 +197,7 @@ func (b *branch) timeout(now clock.Time) {
 		return
 	}
 	t := b.t
+	heard := b.code >= 100
 	b.frAt = 0
 	b.stopRetransmit()
 	if b.final() { // given up before: the CANCEL had its time
@@ -187,7 +219,24 @@ func (b *branch) timeout(now clock.Time) {
 		t.m.stats.timeouts.Add(1)
 	}
 	b.dropReply()
+	if !heard && t.failover(b, now) {
+		return
+	}
 	t.branchDone(b, nil, now)
+}
+
+// keepReply keeps a final response, as it is now, until the best one is chosen;
+// nil leaves what there is.
+func (b *branch) keepReply(msg *sipmsg.Message) {
+	if msg == nil {
+		return
+	}
+	b.dropReply()
+	if msg.Edited() {
+		b.reply = msg.AppendTo(b.t.m.buffer())
+	} else {
+		b.reply = append(b.t.m.buffer(), msg.Bytes()...)
+	}
 }
 
 func (b *branch) dropReply() {
@@ -205,6 +254,11 @@ func (b *branch) cancelNow(now clock.Time) {
 		b.wantCancel = true
 		return
 	}
+	b.beginCancel(now)
+}
+
+// beginCancel sends the CANCEL, and repeats it until it is answered.
+func (b *branch) beginCancel(now clock.Time) {
 	b.wantCancel, b.canceled = false, true
 	b.sendCancel()
 	if !b.flow.Proto().Reliable() {

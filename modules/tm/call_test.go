@@ -92,7 +92,7 @@ func TestTimerBIs408(t *testing.T) {
 }
 
 func TestTimerE(t *testing.T) {
-	r := start(t, plain, `modparam("tm", "fr_timer", 20000)`)
+	r := start(t, plain, `modparam("tm", "fr_timer", 20000)`, `modparam("tm", "non_invite_408", 1)`)
 	r.Receive(alice, request("MESSAGE", "z9hG4bKm", toBob))
 	r.advance(21 * time.Second)
 	var got []int

@@ -74,15 +74,25 @@ func (t *tx) response(b *branch, msg *sipmsg.Message, now clock.Time) {
 	}
 	b.stopTimers()
 	b.code = code
+	elsewhere := code == 503 && t.failover(b, now) // while it has its request
 	if t.method == sipmsg.INVITE && code >= 300 {
 		b.ack(msg)
 	}
-	t.branchDone(b, msg, now)
+	if !elsewhere {
+		t.branchDone(b, msg, now)
+	}
 }
 
-// again handles a final response of a branch that has one already.
+// again handles a response of a branch that has its final one already. To other
+// requests than INVITE nothing late is sent on (RFC 4320 §4.2).
 func (t *tx) again(b *branch, msg *sipmsg.Message, now clock.Time) {
-	if t.method != sipmsg.INVITE || msg.Status < 200 {
+	if t.method != sipmsg.INVITE {
+		return
+	}
+	if msg.Status < 200 {
+		if b.code == 408 && !b.canceled && !b.acked && t.done == nil { // given up in silence, and now it rings
+			b.beginCancel(now)
+		}
 		return
 	}
 	if msg.Status >= 300 {
@@ -120,8 +130,8 @@ func (t *tx) provisional(b *branch, msg *sipmsg.Message, now clock.Time) {
 			b.cancelNow(now)
 		}
 	}
-	if msg.Status == 100 || t.state >= completed {
-		return
+	if msg.Status == 100 || t.state >= completed || t.method != sipmsg.INVITE && t.done == nil {
+		return // RFC 4320 §4.1: only an INVITE has further provisional responses
 	}
 	if t.done != nil {
 		t.done(msg.Status, msg)
@@ -191,16 +201,17 @@ func (t *tx) branchDone(b *branch, msg *sipmsg.Message, now clock.Time) {
 	if t.state >= completed {
 		return
 	}
-	for _, o := range t.branches {
-		if !o.final() {
-			if msg != nil {
-				b.dropReply()
-				b.reply = append(t.m.buffer(), msg.Bytes()...)
-			}
-			return
-		}
+	msg = t.recurse(b, msg)
+	if t.state >= completed { // canceled while it looked for the contacts
+		return
 	}
-	t.decide(b, msg, now)
+	if !t.allFinal() {
+		b.keepReply(msg)
+		return
+	}
+	if !t.goOn(b, msg) {
+		t.decide(b, msg, now)
+	}
 }
 
 // cancelBranches cancels every branch that has no final response.

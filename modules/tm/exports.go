@@ -29,6 +29,10 @@ func (m *Module) exports() []core.Export {
 			core.Int("fr_inv", "how long it may ring"), core.Int("fr", "how long there may be no response").Opt()),
 		core.Func("append_branch", m.appendBranch, "Adds a destination: the given URI, or the Request-URI as it is now.",
 			core.Text("uri", "its URI").Opt(), core.Text("q", "its q value, such as 0.5").Opt()).In(rf),
+		core.Func("t_load_contacts", m.tLoadContacts, "Makes all destinations wait for their turn, the most preferred (q) first. t_next_contacts then takes those of equal preference together.").In(rf),
+		core.Func("t_next_contacts", m.tNextContacts, "Makes the most preferred of the destinations that wait those of the next t_relay. While others wait, these ring at most fr_inv_timer_next. False (none) if none waits.").In(rf),
+		core.Func("t_recurse", m.tRecurse, "Follows redirections (300, 301, 302) of this request instead of sending them to the caller; with false it does not, whatever parameter recurse says.",
+			core.Bool("on", "true if left out").Opt()),
 		core.Func("t_check_trans", m.tCheckTrans, "For scripts of other routers: what belongs to a transaction never reaches the script here, so the answer is false."),
 	}
 }
@@ -250,16 +254,37 @@ func (m *Module) appendBranch(r *core.Request, a *core.Args) core.Result {
 	if len(r.Targets)+1 >= m.maxBranches {
 		return core.False("too_many")
 	}
-	q := 1000
+	q := core.DefaultQ
 	if a.Has(1) {
-		f, err := strconv.ParseFloat(a.String(1), 64)
-		if err != nil || f < 0 || f > 1 {
+		var ok bool
+		if q, ok = parseQ(a.String(1)); !ok {
 			return core.Fail(errors.New("a q value is a number from 0 to 1"))
 		}
-		q = int(f * 1000)
 	}
 	r.AddTarget(core.Target{URI: r.Keep(uri), Q: q})
 	return core.True
 }
 
 func (m *Module) tCheckTrans(*core.Request, *core.Args) core.Result { return core.Is(false) }
+
+func (m *Module) tLoadContacts(r *core.Request, _ *core.Args) core.Result {
+	loadContacts(r)
+	return core.True
+}
+
+func (m *Module) tRecurse(r *core.Request, a *core.Args) core.Result {
+	r.Recurse = 1
+	if !a.Bool(0, true) {
+		r.Recurse = -1
+	}
+	return core.True
+}
+
+func (m *Module) tNextContacts(r *core.Request, _ *core.Args) core.Result {
+	if !nextContacts(r, m.maxBranches) {
+		return core.False("none")
+	}
+	r.Msg.SetRURI(r.Main.URI)
+	r.Main.URI = nil
+	return core.True
+}

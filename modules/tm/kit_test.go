@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,7 @@ type rig struct {
 	test *testModule
 	seen []sim.Packet // of the last call of take
 	vias map[string]string
+	dead []string // what tm has found unreachable
 }
 
 // testModule gives scripts what tests need: note, and a wait that the test ends.
@@ -42,6 +44,7 @@ type testModule struct {
 	enter  chan string
 	leave  chan struct{}
 	finals chan int
+	hook   func(*core.Request) // sees requests before the script
 }
 
 func (m *testModule) Describe() core.Spec {
@@ -62,6 +65,11 @@ func (m *testModule) Describe() core.Spec {
 			r.Wait("test", func(context.Context) error { return nil })
 			return core.True
 		}, "waits shortly"),
+		core.Func("ruri_q", func(r *core.Request, a *core.Args) core.Result {
+			f, err := strconv.ParseFloat(a.String(0), 64)
+			r.Main.Q = int(f * 1000)
+			return core.Is(err == nil)
+		}, "sets the preference of the Request-URI", core.String("q", "it")),
 		core.Func("set_avp", func(r *core.Request, a *core.Args) core.Result {
 			ref, err := core.ParseAttrRef(a.String(0))
 			if err != nil {
@@ -74,6 +82,12 @@ func (m *testModule) Describe() core.Spec {
 }
 
 func (m *testModule) Configure(h core.Host) error {
+	h.OnRequest(func(r *core.Request) bool {
+		if m.hook != nil {
+			m.hook(r)
+		}
+		return false
+	})
 	h.OnFinal(func(e *core.FinalEvent) {
 		select {
 		case m.finals <- e.Code:

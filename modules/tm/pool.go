@@ -1,6 +1,10 @@
 package tm
 
-import "sync"
+import (
+	"sync"
+
+	"sipr/core"
+)
 
 // freeList keeps things for use again. Unlike sync.Pool it does not forget them
 // at every garbage collection, so that a steady load allocates nothing.
@@ -39,7 +43,8 @@ type cell struct {
 	branch   branch
 	branches [1]*branch
 	spare    [1]*branch
-	key      [112]byte
+	ways     [1]core.Flow
+	key      [160]byte
 	id       [branchLen]byte
 }
 
@@ -59,7 +64,7 @@ func (m *Module) fresh() *tx {
 		t.m = m
 		t.retr.Owner, t.end.Owner = t, t
 		c.branch.belong(t, 0)
-		c.branch.id = c.id[:0]
+		c.branch.id, c.branch.ways = c.id[:0], c.ways[:0]
 		c.spare[0] = &c.branch
 		t.key, t.branches, t.spare = c.key[:0], c.branches[:0], c.spare[:]
 		if i > 0 {

@@ -46,7 +46,7 @@ func TestRefusals(t *testing.T) {
 	r := start(t, plain)
 	for _, c := range []struct{ header, want, unsupported string }{
 		{"Max-Forwards: 0", "483", ""},
-		{"Proxy-Require: foo, bar", "420", "foo bar"},
+		{"Proxy-Require: foo, bar", "420", "foo, bar"},
 	} {
 		r.Receive(alice, invite("z9hG4bKi"+c.want, c.header))
 		r.expect("alice " + c.want)

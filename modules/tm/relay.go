@@ -1,6 +1,7 @@
 package tm
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"strconv"
@@ -52,33 +53,52 @@ func (m *Module) looped(msg *sipmsg.Message, hash uint32) bool {
 	return false
 }
 
+// maxNumber is the highest number of a branch: it has two digits in our branch
+// parameter.
+const maxNumber = 255
+
 // relay sends the request of t to its destinations. The error is the problem
 // that the caller should hear of if no branch could be made.
 func (t *tx) relay(r *core.Request) error {
 	if err := r.MayForward(); err != nil {
 		return err
 	}
-	hash := t.m.loopHash(r.Msg)
-	if r.Msg.Next(max(r.Msg.First(sipmsg.HVia), 0)) >= 0 && t.m.looped(r.Msg, hash) {
+	t.loop = t.m.loopHash(r.Msg)
+	if r.Msg.Next(max(r.Msg.First(sipmsg.HVia), 0)) >= 0 && t.m.looped(r.Msg, t.loop) {
 		t.m.stats.loops.Add(1)
 		return errLoop
 	}
-	targets := 1 + len(r.Targets)
-	breadth, err := t.m.breadth(r.Msg, targets)
-	if err != nil {
-		return err
+	have := t.m.breadth(r.Msg)
+	if t.serial = have > 0 && t.m.serialForking.Load() && preferences(r); t.serial {
+		loadContacts(r)
+		nextContacts(r, have)
+	}
+	if have < 1+len(r.Targets) {
+		return errBreadth
 	}
 	if t.method == sipmsg.INVITE {
 		t.sendTrying()
 	}
-	made := 0
-	var first error
+	made, first := t.fork(r, have)
+	if made == 0 && !t.nextGroup(r) {
+		return first
+	}
+	return nil
+}
+
+// fork makes a branch for each of the request's destinations and forgets them.
+// It returns how many there are, and the first problem.
+func (t *tx) fork(r *core.Request, have int) (made int, first error) {
+	targets := 1 + len(r.Targets)
 	for i := 0; i < targets; i++ {
 		target := &r.Main
 		if i > 0 {
 			target = &r.Targets[i-1]
+			if repeated(r, i-1) {
+				continue
+			}
 		}
-		if err := t.addBranch(r, target, hash, breadth); err != nil {
+		if err := t.addBranch(r, target, have/targets); err != nil {
 			if first == nil {
 				first = err
 			}
@@ -90,101 +110,122 @@ func (t *tx) relay(r *core.Request) error {
 		}
 	}
 	r.ClearTargets()
-	if made == 0 {
-		return first
-	}
-	return nil
+	return made, first
 }
 
-// breadth returns the Max-Breadth of each branch, 0 for no header field.
-func (m *Module) breadth(msg *sipmsg.Message, branches int) (int, error) {
-	have := m.maxBreadth
-	i := msg.First(sipmsg.HMaxBreadth)
-	if i >= 0 {
-		n, ok := sipmsg.ParseUint(msg.Value(i), 1<<31)
-		if ok && int(n) < have {
-			have = int(n)
+// repeated tells whether destination i of r.Targets is there already (RFC 3261
+// §16.5: a set). The same URI by two ways is two destinations.
+func repeated(r *core.Request, i int) bool {
+	t := &r.Targets[i]
+	if t.URI == nil {
+		return false
+	}
+	same := func(o *core.Target, uri []byte) bool {
+		return o.Flow == t.Flow && bytes.Equal(o.NextHop, t.NextHop) && bytes.Equal(o.Path, t.Path) && sameURI(uri, t.URI)
+	}
+	main := r.Main.URI
+	if main == nil {
+		main = r.Msg.RURIText()
+	}
+	if same(&r.Main, main) {
+		return true
+	}
+	for j := range r.Targets[:i] {
+		if same(&r.Targets[j], r.Targets[j].URI) {
+			return true
 		}
-	} else if branches == 1 {
-		return 0, nil
 	}
-	if have < branches {
-		return 0, errBreadth
+	return false
+}
+
+// breadth returns how many branches the request may have at once, here and
+// further on: its Max-Breadth, at most max_breadth, which is also what a request
+// without one gets (RFC 5393 §5.3.3).
+func (m *Module) breadth(msg *sipmsg.Message) int {
+	if i := msg.First(sipmsg.HMaxBreadth); i >= 0 {
+		if n, ok := sipmsg.ParseUint(msg.Value(i), 1<<31); ok {
+			return min(int(n), m.maxBreadth)
+		}
 	}
-	return have / branches, nil
+	return m.maxBreadth
 }
 
 // addBranch makes one branch and sends the request over it.
-func (t *tx) addBranch(r *core.Request, to *core.Target, hash uint32, breadth int) error {
+func (t *tx) addBranch(r *core.Request, to *core.Target, breadth int) error {
 	target := *to
 	m := t.m
-	if len(t.branches) >= m.maxBranches {
+	if len(t.branches)-t.failovers >= m.maxBranches || len(t.branches) > maxNumber {
 		return errBranches
 	}
-	marked := r.OnBranch != "" || breadth > 0
-	var k *sipmsg.Mark
-	if marked {
-		k = m.marks.Get().(*sipmsg.Mark)
+	record, params := r.RecordRoute, len(r.RRParams)
+	i := r.Msg.First(sipmsg.HMaxBreadth)
+	if r.OnBranch != "" || i >= 0 {
+		k := m.marks.Get().(*sipmsg.Mark)
 		r.Msg.Mark(k)
 		defer func() {
 			r.Msg.Restore(k)
 			m.marks.Put(k)
+			r.RecordRoute, r.RRParams = record, r.RRParams[:params]
 		}()
 	}
-	if r.OnBranch != "" {
-		record, params := r.RecordRoute, len(r.RRParams)
-		defer func() { r.RecordRoute, r.RRParams = record, r.RRParams[:params] }()
-		if target.URI != nil {
-			r.Msg.SetRURI(target.URI)
-			target.URI = nil
-		}
-		r.Dropped = false
-		err := r.Engine.RunRoute(r, core.BranchRoute, r.OnBranch)
-		t.out = r.Out
-		r.Decide() // the relaying is the decision, whatever the branch route says
-		if err != nil {
-			return err
-		}
-		if r.Dropped {
-			return &sipmsg.Problem{Code: 403, Reason: "Branch Refused"}
-		}
+	if err := t.branchRoute(r, &target); err != nil {
+		return err
 	}
-	if breadth > 0 {
-		value := strconv.AppendInt(nil, int64(breadth), 10)
-		if i := r.Msg.First(sipmsg.HMaxBreadth); i >= 0 {
-			r.Msg.Replace(i, value)
-		} else {
-			r.Msg.Append([]byte("Max-Breadth"), value)
-		}
+	if i >= 0 {
+		var tmp [20]byte
+		r.Msg.Replace(i, strconv.AppendInt(tmp[:0], int64(breadth), 10))
 	}
 	hop, err := r.HopFor(&target)
 	if err != nil {
 		return err
 	}
-	if !hop.Flow.Valid() {
-		if hop.Flow, err = r.Engine.Resolve(r, &hop.Next, r.Flow.Socket); err != nil {
-			return err
-		}
-		t.out = r.Out
+	if i < 0 {
+		hop.Breadth = breadth
 	}
-	if err := r.MayReach(hop.Flow); err != nil {
+	b := t.freshBranch()
+	if err := t.findWays(r, b, hop); err != nil {
 		return err
 	}
 	if t.canceled || t.state >= completed {
 		return &sipmsg.Problem{Code: 487, Reason: "Request Terminated"}
 	}
-	b := t.freshBranch()
-	b.flow = hop.Flow
-	b.id = appendBranch(b.id[:0], t.index, uint8(b.n), hash)
+	hop.Flow, b.flow = b.ways[b.way], b.ways[b.way]
+	b.breadth = breadth
+	b.id = appendBranch(b.id[:0], t.index, uint8(b.n), t.loop)
 	b.req = r.AppendBranch(m.buffer(), hop, &target, b.id)
 	if len(b.req) > sipmsg.MaxSize {
 		b.recycle()
 		return core.ErrTooLarge
 	}
+	if len(b.ways) > 1 { // what AppendAgain needs
+		b.record, b.rrParams = r.RecordRoute, r.Keep(r.RRParams[params:])
+	}
 	t.mu.Lock()
 	t.branches = append(t.branches, b)
 	t.mu.Unlock()
-	fr, _ := m.frTimers(r)
-	b.begin(m.clock.Now(), fr)
+	b.begin(m.clock.Now(), b.patience(r))
+	return nil
+}
+
+// branchRoute runs the branch route, if there is one, on the request as it goes
+// to target; an error says that the branch is not made.
+func (t *tx) branchRoute(r *core.Request, target *core.Target) error {
+	if r.OnBranch == "" {
+		return nil
+	}
+	if target.URI != nil {
+		r.Msg.SetRURI(target.URI)
+		target.URI = nil
+	}
+	r.Dropped = false
+	err := r.Engine.RunRoute(r, core.BranchRoute, r.OnBranch)
+	t.out = r.Out
+	r.Decide() // the relaying is the decision, whatever the branch route says
+	if err != nil {
+		return err
+	}
+	if r.Dropped {
+		return &sipmsg.Problem{Code: 403, Reason: "Branch Refused"}
+	}
 	return nil
 }

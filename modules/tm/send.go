@@ -53,7 +53,7 @@ func (m *Module) Send(request []byte, to core.Flow, done func(code int, reply *s
 	t.mu.Unlock()
 	out := m.host.Network().NewSender()
 	t.out = out
-	b.begin(t.created, m.frTimer)
+	b.begin(t.created, m.frTimer.Load())
 	t.letGo()
 	out.Flush()
 	return nil

@@ -230,12 +230,16 @@ func (t *tx) quiet() bool {
 
 // frTimers returns the final response timers of r.
 func (m *Module) frTimers(r *core.Request) (fr, inv time.Duration) {
-	fr, inv = m.frTimer, m.frInvTimer
+	fr, inv = m.frTimer.Load(), m.frInvTimer.Load()
 	if r != nil && r.FRTimer > 0 {
 		fr = time.Duration(r.FRTimer)
 	}
-	if r != nil && r.FRInvTimer > 0 {
+	switch {
+	case r == nil:
+	case r.FRInvTimer > 0:
 		inv = time.Duration(r.FRInvTimer)
+	case len(r.Later) > 0:
+		inv = min(inv, m.frInvNext.Load())
 	}
 	return fr, inv
 }

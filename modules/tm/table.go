@@ -74,7 +74,7 @@ func (s *serverTable) init(perSource int) {
 }
 
 // appendKey appends what a request is matched by: the branch and sent-by of its
-// topmost Via and the method, where an ACK counts as the INVITE it belongs to.
+// topmost Via, its Call-ID and the method, where an ACK counts as the INVITE it belongs to.
 // A request of RFC 2543, without a usable branch, is matched by its other
 // fields.
 func appendKey(dst []byte, m *sipmsg.Message, method sipmsg.Method) []byte {
@@ -95,12 +95,14 @@ func appendKey(dst []byte, m *sipmsg.Message, method sipmsg.Method) []byte {
 		dst = append(dst, c)
 	}
 	dst = append(dst, 0)
+	// The Call-ID adds nothing by the RFC, but there are clients that use one
+	// branch for several requests.
+	dst = append(append(dst, m.CallID()...), 0)
 	if len(v.Branch) > len(sipmsg.MagicCookie) && sipmsg.EqualFold(v.Branch[:len(sipmsg.MagicCookie)], sipmsg.MagicCookie) {
 		return append(dst, v.Branch...)
 	}
 	n, _, _ := m.CSeq()
 	dst = binary.BigEndian.AppendUint32(dst, n)
-	dst = append(append(dst, m.CallID()...), 0)
 	dst = append(append(dst, m.FromTag()...), 0)
 	dst = append(append(dst, m.OriginalRURI()...), 0)
 	if method != sipmsg.INVITE { // the To tag of an ACK is the response's

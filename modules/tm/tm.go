@@ -28,7 +28,12 @@ type Module struct {
 	log   *slog.Logger
 	clock clock.Clock
 
-	frTimer, frInvTimer   time.Duration
+	frTimer, frInvTimer   core.Live[time.Duration]
+	frInvNext             core.Live[time.Duration]
+	failoverTimer         core.Live[time.Duration]
+	serialForking         core.Live[bool]
+	recursion             core.Live[bool]
+	nonInvite408          core.Live[bool]
 	t1, t2, t4            time.Duration
 	maxTx, maxPerSource   int
 	maxBranches, maxQueue int
@@ -50,8 +55,8 @@ type Module struct {
 }
 
 type counters struct {
-	active, pending, created, refused, retransmissions, timeouts, late, cancels, loops *core.Counter
-	replies                                                                            [7]*core.Counter // by class
+	active, pending, created, refused, retransmissions, timeouts, late, cancels, loops, groups, recursions, failovers *core.Counter
+	replies                                                                                                           [7]*core.Counter // by class
 }
 
 // New returns the module with its defaults.
@@ -60,7 +65,8 @@ func New() core.Module {
 		pool: freeList[*tx]{max: maxFree}, bufs: freeList[[]byte]{max: maxFree / 8}, small: freeList[[]byte]{max: maxFree},
 		scratch: sync.Pool{New: func() any { return new(sipmsg.Message) }},
 		marks:   sync.Pool{New: func() any { return new(sipmsg.Mark) }},
-		frTimer: 30 * time.Second, frInvTimer: 120 * time.Second,
+		frTimer: core.LiveOf(30 * time.Second), frInvTimer: core.LiveOf(120 * time.Second),
+		frInvNext: core.LiveOf(30 * time.Second), failoverTimer: core.LiveOf(8 * time.Second),
 		t1: 500 * time.Millisecond, t2: 4 * time.Second, t4: 5 * time.Second,
 		maxTx: 1_000_000, maxPerSource: 0, maxBranches: 12, maxQueue: 64, maxBreadth: 60,
 		trying: "Trying",
@@ -82,8 +88,13 @@ func (m *Module) Describe() core.Spec {
 		Summary: "Transactions: stateful relay, forking, failure, branch and reply routes.",
 		Also:    []string{"tmx"},
 		Params: []core.Param{
-			core.DurationParam(&m.frTimer, ms, "fr_timer", "how long a branch may be without any response, or a request other than INVITE without a final one", core.Between(100*ms, 10*time.Minute)),
-			core.DurationParam(&m.frInvTimer, ms, "fr_inv_timer", "how long an INVITE may ring: RFC 3261's Timer C, started anew by each provisional response", core.Between(100*ms, 24*time.Hour)),
+			core.LiveDurationParam(&m.frTimer, ms, "fr_timer", "how long a branch may be without any response, or a request other than INVITE without a final one", core.Between(100*ms, 10*time.Minute)),
+			core.LiveDurationParam(&m.frInvTimer, ms, "fr_inv_timer", "how long an INVITE may ring: RFC 3261's Timer C, started anew by each provisional response", core.Between(100*ms, 24*time.Hour)),
+			core.LiveDurationParam(&m.frInvNext, ms, "fr_inv_timer_next", "how long an INVITE may ring while less preferred destinations wait for their turn", core.Between(100*ms, 24*time.Hour)),
+			core.LiveDurationParam(&m.failoverTimer, ms, "failover_timer", "how long an address may be silent while the name that led to it has others; RFC 3263 has Timer B, after which few callers still wait", core.Between(100*ms, 10*time.Minute)),
+			core.LiveBoolParam(&m.serialForking, "serial_forking", "tries destinations with different q values one after the other, the most preferred first, instead of all at once"),
+			core.LiveBoolParam(&m.recursion, "recurse", "follows redirections (300, 301, 302) instead of sending them to the caller; t_recurse decides it for one request"),
+			core.LiveBoolParam(&m.nonInvite408, "non_invite_408", "answers a request other than INVITE with 408 after a timeout, which RFC 4320 forbids: the answer comes when nobody waits for it"),
 			core.DurationParam(&m.t1, ms, "retr_timer1", "T1 of RFC 3261: the first retransmission comes after it", core.Between(10*ms, 10*time.Second)),
 			core.DurationParam(&m.t2, ms, "retr_timer2", "T2 of RFC 3261: the longest interval of retransmissions", core.Between(10*ms, time.Minute)),
 			core.DurationParam(&m.t4, ms, "t4", "T4 of RFC 3261: how long a message lives in the network", core.Between(10*ms, time.Minute)),
@@ -93,11 +104,8 @@ func (m *Module) Describe() core.Spec {
 			core.IntParam(&m.maxBreadth, "max_breadth", "branches that one request may have in all, here and further on (RFC 5393)", core.Between(1, 10000)),
 			core.StringParam(&m.trying, "trying_reason", "reason phrase of 100"),
 		},
-		Exports: m.exports(),
-		Commands: []core.Command{
-			{Name: "stats", Doc: "transactions by state and responses by class", Run: m.cmdStats},
-			{Name: "list", Doc: "transactions in progress, at most 100 or the given number", Args: "[count]", Run: m.cmdList},
-		},
+		Exports:  m.exports(),
+		Commands: m.commands(),
 	}
 }
 
@@ -108,9 +116,12 @@ func (m *Module) Configure(h core.Host) error {
 		"active": &m.stats.active, "pending": &m.stats.pending, "created": &m.stats.created, "refused": &m.stats.refused,
 		"retransmissions": &m.stats.retransmissions, "timeouts": &m.stats.timeouts, "late_replies": &m.stats.late,
 		"cancels": &m.stats.cancels, "loops": &m.stats.loops,
+		"groups": &m.stats.groups, "recursions": &m.stats.recursions, "failovers": &m.stats.failovers,
 	} {
 		*p = h.Counter(name)
 	}
+	m.stats.active.Level()
+	m.stats.pending.Level()
 	for i := 1; i <= 6; i++ {
 		m.stats.replies[i] = h.Counter("replies_" + string(rune('0'+i)) + "xx")
 	}

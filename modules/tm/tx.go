@@ -45,11 +45,17 @@ type tx struct {
 	state    txState
 	running  bool // a run of the script has the transaction
 	canceled bool
-	// inFailure and failCode belong to the failure route that is running.
-	inFailure bool
-	failCode  int
-	reliable  bool // the server side's transport
-	code      int  // of the last response sent
+	// mayWait tells that the owner runs a failure route, or looks for a further
+	// destination: a CANCEL that comes meanwhile is answered when it wakes up.
+	mayWait  bool
+	failCode int // of the failure route that is running
+	// serial tells that the destinations that wait for their turn get it
+	// without the script's doing.
+	serial    bool
+	loop      uint32 // the loop hash of the branches
+	failovers int    // branches that took the place of others
+	reliable  bool   // the server side's transport
+	code      int    // of the last response sent
 	flow      core.Flow
 	tag       [16]byte
 	last      []byte // the last response sent, to repeat
@@ -99,7 +105,8 @@ func (t *tx) Expire(timer *clock.Timer, now clock.Time) {
 
 // begin makes t a new transaction that the caller owns; t.mu is held.
 func (t *tx) begin(method sipmsg.Method, now clock.Time) {
-	t.owned, t.running, t.inFailure = true, false, false
+	t.owned, t.running, t.mayWait = true, false, false
+	t.serial, t.loop, t.failovers = false, 0, 0
 	t.method, t.state, t.code, t.failCode, t.canceled = method, trying, 0, 0, false
 	t.created = now
 }
@@ -195,8 +202,9 @@ func (t *tx) enterLocked(out core.Sender, ev event) {
 	t.letGo()
 }
 
-// enterApart is enter on a goroutine of its own if a route may have to run: it
-// may wait, and whoever calls turns the wheels for everybody.
+// enterApart is enter on a goroutine of its own if a route may have to run or a
+// name to be looked up: that may wait, and whoever calls turns the wheels for
+// everybody.
 func (t *tx) enterApart(ev event) {
 	t.mu.Lock()
 	if t.state == terminated || t.owned || !t.mayRun() {
@@ -213,9 +221,12 @@ func (t *tx) enterApart(ev event) {
 	})
 }
 
-// mayRun tells whether an event may run a route of the script; t.mu is held, or
-// the caller is the owner.
-func (t *tx) mayRun() bool { return t.r != nil && (t.r.OnFailure != "" || t.r.OnReply != "") }
+// mayRun tells whether an event may run a route of the script or look up
+// another destination; t.mu is held, or the caller is the owner.
+func (t *tx) mayRun() bool {
+	r := t.r
+	return r != nil && (r.OnFailure != "" || r.OnReply != "" || t.serial && len(r.Later) > 0 || t.m.recurses(r))
+}
 
 // own makes the caller the owner; t.mu is held.
 func (t *tx) own(out core.Sender) {
@@ -304,7 +315,7 @@ func (t *tx) Leave(r *core.Request) {
 // response that was received first goes first.
 func (t *tx) Woken(r *core.Request) {
 	t.out = r.Out
-	if (t.running || t.inFailure) && t.state < completed && t.method == sipmsg.INVITE && t.cancelQueued() {
+	if (t.running || t.mayWait) && t.state < completed && t.method == sipmsg.INVITE && t.cancelQueued() {
 		t.canceled = true
 		t.reply(&core.Answer{Code: 487, Reason: "Request Terminated"})
 	}

@@ -52,6 +52,6 @@ func (s *store) find(ctx context.Context, did, user string) (*entry, error) {
 	if cdid.Valid && cname.Valid {
 		e.user.DID, e.user.Name = cdid.String, cname.String
 	}
-	e.set = core.NewAttrSet([]core.Attr{{Name: "uid", Value: core.TextValue(e.user.UID), Flags: e.user.Flags}})
+	e.set = core.NewAttrSet([]core.Attr{{Name: "uid", Value: core.TextValue(e.user.UID)}})
 	return e, nil
 }

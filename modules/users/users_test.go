@@ -82,7 +82,7 @@ func TestWhoExists(t *testing.T) {
 	}
 }
 
-func TestLookupUserPublishesUID(t *testing.T) {
+func TestS2_057_LookupUserPublishesUID(t *testing.T) {
 	h, m, _ := start(t, nil)
 	r := invite(h, "sip:staff@example.com")
 	if res := h.Call(m, r, "lookup_user", "$tu", "@ruri"); res.Value.Num != 1 {
@@ -91,6 +91,9 @@ func TestLookupUserPublishesUID(t *testing.T) {
 	ref, _ := core.ParseAttrRef("$tu.uid")
 	if v, ok := r.Attrs.Get(&ref); !ok || v.Str != "u1" {
 		t.Errorf("$tu.uid is %v %v", v, ok)
+	}
+	if r.Attrs.HasFlag(^uint32(0)) {
+		t.Error("the flags of a row have become those of an attribute")
 	}
 	if res := h.Call(m, r, "lookup_user", "$fu", "@ruri"); res.Why != "unknown" {
 		t.Errorf("an address without IS_FROM may not be in From: %+v", res)
