@@ -172,13 +172,13 @@ func must(t testing.TB, err error) {
 }
 
 func TestS2_053_OrderAndIndices(t *testing.T) {
-	small, large := set("gw=a,b:c gw=two"), core.NewAttrSet(nil)
+	small := set("gw=a,b:c gw=two")
 	var many []core.Attr
 	for i := range 30 {
 		many = append(many, core.Attr{Name: fmt.Sprintf("n%02d", 29-i), Value: core.IntValue(int64(i))})
 	}
 	many = append(many, small.All()...)
-	large = core.NewAttrSet(many)
+	large := core.NewAttrSet(many)
 	for _, s := range []*core.AttrSet{small, large} {
 		var a core.Attrs
 		a.Publish(core.FromTrack, core.DomainClass, s)

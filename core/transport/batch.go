@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
@@ -83,8 +84,8 @@ func (b *batch) receive() bool {
 	return true
 }
 
-// share gives the second half of a full batch to a helper, if a processor has
-// nothing to do.
+// share gives about half of a full batch to a helper, if a processor has nothing
+// to do. The messages of one call stay together, so that none overtakes another.
 func (b *batch) share() {
 	if int(b.t.busy.Load())+len(b.t.slots) >= cap(b.t.slots) {
 		return
@@ -95,19 +96,48 @@ func (b *batch) share() {
 	default:
 		return
 	}
-	half := b.n / 2
-	for i := half; i < b.n; i++ {
-		j := i - half
-		if h.bufs[j] == nil {
-			h.bufs[j] = newBuffer()
+	n, given := 0, 0
+	for i := range b.n {
+		to, j := b, n
+		if oddCall(b.bufs[i].B[:b.len[i]]) {
+			to, j = h, given
+			given++
+			if h.bufs[j] == nil {
+				h.bufs[j] = newBuffer()
+			}
+		} else {
+			n++
 		}
-		h.bufs[j], b.bufs[i] = b.bufs[i], h.bufs[j]
-		h.len[j], h.from[j] = b.len[i], b.from[i]
+		to.bufs[j], b.bufs[i] = b.bufs[i], to.bufs[j]
+		to.len[j], to.from[j] = b.len[i], b.from[i]
 	}
-	h.r, h.now, h.n, h.i = b.r, b.now, b.n-half, 0
-	b.n = half
+	if given == 0 {
+		b.t.helpers <- h
+		return
+	}
+	h.r, h.now, h.n, h.i = b.r, b.now, given, 0
+	b.n = n
 	b.t.busy.Add(1)
 	h.wake <- struct{}{}
+}
+
+var callIDName = []byte("\nCall-ID:")
+
+// oddCall divides calls into two halves by a look at the Call-ID, as nearly
+// everybody writes it; others are all in one half.
+func oddCall(msg []byte) bool {
+	i := bytes.Index(msg, callIDName)
+	if i < 0 {
+		return false
+	}
+	odd := byte(0)
+	for _, c := range msg[i+len(callIDName):] {
+		if c == '\r' || c == '\n' {
+			break
+		}
+		odd ^= c ^ c>>1 ^ c>>2 ^ c>>3
+	}
+	return odd&1 != 0
 }
 
 // await fills a helper's batch; false says that the transport is closed.
