@@ -8,10 +8,10 @@ import (
 )
 
 func (m *Module) commands() []core.Command {
-	return []core.Command{
+	return append([]core.Command{
 		{Name: "reload", Run: m.cmdReload, Doc: "Reads the virtual domains, and their attributes if those are used, from the database anew."},
 		{Name: "dump", Run: m.cmdDump, Doc: "Shows the virtual domains in the cache, the one loaded last first."},
-	}
+	}, m.provisionCommands()...)
 }
 
 // cacheDisabled is the reason of both commands' faults with db_mode 0.
