@@ -15,8 +15,8 @@ trap '[ -z "$pid" ] || kill "$pid" || true; wait; rm -rf "$state"' EXIT
 export BENCH_STATE=$state BENCH_LISTEN=127.0.77.10:5099
 sipr="${SIPR:-bin/sipr} -f bench/sipr.lua"
 $sipr db init >/dev/null
-$sipr domain add sip.test >/dev/null
-seq 0 999 | sed 's/.*/u&@sip.test secret/' | $sipr user import - >/dev/null
+$sipr domain add --no-reload sip.test >/dev/null
+seq 0 999 | sed 's/.*/u&@sip.test secret/' | $sipr user import --no-reload - >/dev/null
 
 serve() {
   $sipr run >"$state/log" 2>&1 & pid=$!

@@ -9,8 +9,8 @@ export BENCH_STATE=$state BENCH_LISTEN=127.0.77.10:5099
 sipr="bin/sipr -f bench/sipr.lua"
 (cd bench/sipload && go build -o "$state/sipload" .)
 $sipr db init >/dev/null
-$sipr domain add sip.test >/dev/null
-seq 0 9999 | sed 's/.*/u&@sip.test secret/' | $sipr user import - >/dev/null
+$sipr domain add --no-reload sip.test >/dev/null
+seq 0 9999 | sed 's/.*/u&@sip.test secret/' | $sipr user import --no-reload - >/dev/null
 
 # load MODE SECONDS [ARGUMENT…]: what the router does under one kind of load.
 load() {

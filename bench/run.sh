@@ -11,8 +11,8 @@ trap 'rm -rf "$state"' EXIT
 export BENCH_STATE=$state BENCH_LISTEN=127.0.77.10:5099
 sipr="bin/sipr -f bench/sipr.lua"
 $sipr db init >/dev/null
-$sipr domain add sip.test >/dev/null
-seq 0 9999 | sed 's/.*/u&@sip.test secret/' | $sipr user import - >/dev/null
+$sipr domain add --no-reload sip.test >/dev/null
+seq 0 9999 | sed 's/.*/u&@sip.test secret/' | $sipr user import --no-reload - >/dev/null
 for mode in $modes; do
   unset BENCH_ROUTE
   export BENCH_TRUST=1
