@@ -147,6 +147,9 @@ func contacts(r *router) map[string]bool {
 		}
 		r.callList(&page, "registrar.dump", 1000, offset)
 		for _, a := range page {
+			if a.Contact.URI == "" && len(page) == 1 && offset > 0 {
+				continue // the page after the last, where that is full, holds an empty answer
+			}
 			all[a.Contact.URI] = true
 		}
 		if len(page) < 1000 {

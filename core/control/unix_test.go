@@ -210,6 +210,9 @@ func TestUnixHangingPeers(t *testing.T) {
 	w.send(request("test.echo", `["served"]`) + "\n")
 	w.expect(result(`"served"`))
 
+	if _, err := deaf.r.Peek(1); err != nil { // its answer has begun
+		t.Fatal(err)
+	}
 	for open := true; open; {
 		clk.Advance(writeTimeout + idleTimeout)
 		runtime.Gosched()

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"runtime"
@@ -198,6 +199,9 @@ func TestBrokenConnectionReportsTheRest(t *testing.T) {
 	ln, to := peer(t)
 	n := stall(t, tr.NewSender(), core.Flow{Socket: tr.Sockets()[0], Remote: to}, 9000)
 	c := accept(t, ln)
+	if _, err := io.ReadFull(c, make([]byte, len(message(0, 9000)))); err != nil { // the first one is there
+		t.Fatal(err)
+	}
 	c.SetLinger(0)
 	c.Close()
 	first := receive(t, lost, "undeliverable message")

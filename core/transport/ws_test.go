@@ -268,14 +268,14 @@ func TestWSGone(t *testing.T) {
 // TestWSPing: a peer that answers stays, longer than the idle time; one that
 // does not is given up.
 func TestWSPing(t *testing.T) {
-	tr := serve(t, Config{Listen: []Listen{on(core.WS)}, WSPing: 80 * time.Millisecond, WriteTime: 300 * time.Millisecond, Idle: 400 * time.Millisecond}, handler{handle: echo})
+	tr := serve(t, Config{Listen: []Listen{on(core.WS)}, WSPing: 250 * time.Millisecond, WriteTime: 2 * time.Second, Idle: time.Second}, handler{handle: echo})
 	mute := mustDialWS(t, tr, nil) // nobody reads, so nobody answers pings
 	c := mustDialWS(t, tr, nil)
 	pings := make(chan struct{}, 100)
 	good := mustDialWS(t, tr, &websocket.DialOptions{Subprotocols: []string{"sip"}, OnPingReceived: func(context.Context, []byte) bool { pings <- struct{}{}; return true }})
 	good.CloseRead(context.Background())
 	c.CloseRead(context.Background())
-	for range 8 {
+	for range 5 {
 		receive(t, pings, "pings")
 	}
 	until(t, "the mute one is gone", func() bool { return len(tr.Conns(9)) == 2 })
