@@ -253,7 +253,7 @@ func (s *sipp) many(scenario string, calls int, args ...string) (wait func() err
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	cmd := exec.CommandContext(ctx, "sipp", append([]string{"-sf", file, "-i", s.host, "-p", s.port, "-t", s.mode, "-m", n, "-l", n,
 		"-nostdin", "-bind_local", "-s", s.user, "-au", s.user, "-ap", s.user, "-key", "domain", "example.com", "-key", "contact", s.contact,
-		"-buff_size", "4000000", "-timeout", "50s", "-timeout_error", "-trace_err", "-error_file", filepath.Join(dir, "errors")}, args...)...)
+		"-default_behaviors", "all,-abortunexp", "-buff_size", "4000000", "-timeout", "50s", "-timeout_error", "-trace_err", "-error_file", filepath.Join(dir, "errors")}, args...)...)
 	var out bytes.Buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env, cmd.SysProcAttr = dir, &out, &out, append(environment(), "TERM=dumb"), leash()
 	if err := cmd.Start(); err != nil {
